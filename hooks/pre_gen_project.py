@@ -1,0 +1,76 @@
+"""Refuses answers that cannot work; Cookiecutter runs it before it writes the first file."""
+
+import json
+import re
+import sys
+import unicodedata
+
+# The answers come in as data, and nothing else here is a template: this file is plain Python.
+ANSWERS = r"""{{ cookiecutter | tojson }}"""
+
+SLUG = re.compile(r"[a-z0-9](-?[a-z0-9]){1,49}")
+EMAIL = re.compile(r"[^\s@<>()\[\],;:\\\"]+@[^\s@<>()\[\],;:\\\"]+\.[^\s@<>()\[\],;:\\\"]+")
+# Windows cannot make folders of these names, and a package may not depend on itself.
+RESERVED = {"aux", "con", "nul", "prn", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
+DEPENDENCIES = {"flask", "gunicorn", "python-json-logger", "secure"}
+DEPENDENCIES |= {"mypy", "prek", "pytest", "pytest-cov", "python-dotenv", "ruff"}
+# Line breaks and control characters, and what YAML and XML cannot hold.
+UNPRINTABLE = {"Cc", "Cn", "Cs", "Zl", "Zp"}
+PROSE = ("project_name", "description", "author_name", "owner")
+LONGEST = 200
+
+
+def problem_with_prose(value: str) -> str | None:
+    """Say what a line of text may be, if this is not one."""
+    if not value.strip():
+        return "must not be empty"
+    if value != value.strip():
+        return "must not begin or end with a space"
+    if len(value) > LONGEST:
+        return f"may have {LONGEST} characters, not {len(value)}"
+    if any(unicodedata.category(character) in UNPRINTABLE for character in value):
+        return "must be one line of printable characters"
+    return None
+
+
+def problem_with_slug(value: str) -> str | None:
+    """Say what a short name may be, if this is not one."""
+    if not SLUG.fullmatch(value):
+        return (
+            "must be 2 to 50 lower-case letters a-z, digits and single hyphens, "
+            "a letter or digit first and last"
+        )
+    if value in RESERVED:
+        return "is a name that Windows keeps for itself: choose another"
+    if value in DEPENDENCIES:
+        return "is a package that the project depends on: choose another"
+    return None
+
+
+def problem_with_email(value: str) -> str | None:
+    """Say what an e-mail address looks like, if this is not one."""
+    if not EMAIL.fullmatch(value) or problem_with_prose(value):
+        return "must be an e-mail address such as name@example.com"
+    return None
+
+
+def problems(answers: dict[str, str]) -> list[str]:
+    """List everything that is wrong, a line each: the prompt, its value, what is allowed."""
+    checks = dict.fromkeys(PROSE, problem_with_prose) | {
+        "project_slug": problem_with_slug,
+        "author_email": problem_with_email,
+    }
+    found = {name: check(answers[name]) for name, check in checks.items()}
+    return [f"{name}: {answers[name]!r} {found[name]}" for name in answers if found.get(name)]
+
+
+def main() -> int:
+    """Print all problems to stderr; the exit code stops the bake if there are any."""
+    found = problems(json.loads(ANSWERS))
+    for problem in found:
+        print(problem, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
