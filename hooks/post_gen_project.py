@@ -117,7 +117,7 @@ def make_repository(answers: dict[str, str], scripts: list[Path]) -> str | None:
     except GitError as error:
         return f"{error}; when it works, type: git init && bin/setup && {commit}"
     try:
-        # --no-verify: the hooks' tools come with bin/setup. No signature: it could ask for a passphrase.
+        # --no-verify: the hooks' tools come with bin/setup. Signing could ask for a passphrase.
         git(
             *("-c", "user.useConfigOnly=true", "-c", "commit.gpgSign=false"),
             *("commit", "--quiet", "--no-verify", "--message", message),

@@ -16,7 +16,6 @@ DEPENDENCIES = {"flask", "gunicorn", "python-json-logger", "secure"}
 DEPENDENCIES |= {"mypy", "prek", "pytest", "pytest-cov", "python-dotenv", "ruff"}
 # Line breaks and control characters, and what YAML and XML cannot hold.
 UNPRINTABLE = {"Cc", "Cn", "Cs", "Zl", "Zp"}
-PROSE = ("project_name", "description", "author_name", "owner")
 LONGEST = 200
 
 
@@ -54,14 +53,20 @@ def problem_with_email(value: str) -> str | None:
     return None
 
 
+CHECKS = {
+    "project_name": problem_with_prose,
+    "project_slug": problem_with_slug,
+    "description": problem_with_prose,
+    "author_name": problem_with_prose,
+    "author_email": problem_with_email,
+    "owner": problem_with_prose,
+}
+
+
 def problems(answers: dict[str, str]) -> list[str]:
     """List everything that is wrong, a line each: the prompt, its value, what is allowed."""
-    checks = dict.fromkeys(PROSE, problem_with_prose) | {
-        "project_slug": problem_with_slug,
-        "author_email": problem_with_email,
-    }
-    found = {name: check(answers[name]) for name, check in checks.items()}
-    return [f"{name}: {answers[name]!r} {found[name]}" for name in answers if found.get(name)]
+    found = {name: check(answers[name]) for name, check in CHECKS.items()}
+    return [f"{name}: {answers[name]!r} {problem}" for name, problem in found.items() if problem]
 
 
 def main() -> int:

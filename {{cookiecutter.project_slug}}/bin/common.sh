@@ -1,5 +1,5 @@
 # Sourced by the scripts in this folder: moves to the project's root and finds its tools.
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.." || exit
 
 # Where the tools are: .venv, unless VENV names another place (an image keeps them outside the mount).
 VENV=${VENV:-$PWD/.venv}

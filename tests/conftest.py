@@ -1,0 +1,161 @@
+"""Fixtures for all tests: `bake` gives a project, `tools` the development tools for it."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cookiecutter.main import cookiecutter
+from filelock import FileLock
+from pytest_cookies.plugin import Cookies
+
+from tests.answers import PROMPTS
+
+TEMPLATE = Path(__file__).parents[1]
+PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
+
+# Variables of the shell, editor or git hook that started the tests must not reach a project.
+FOREIGN = ("GIT_", "GAE_", "GCP_", "CI", "FLASK_", "VIRTUAL_ENV", "VENV", "PYTHON", "UV_PROJECT")
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+
+
+@dataclass
+class BakedProject:
+    """A project as a person gets it, with the verbs that tests speak in."""
+
+    path: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project, as from its owner's shell; the test reads the outcome."""
+        return subprocess.run(
+            command,
+            cwd=self.path,
+            env=clean_environment() | self.env | env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=300,
+        )
+
+    def must(self, *command: str | Path, **env: str) -> str:
+        """Run a command that has to succeed; return what it printed."""
+        done = self.run(*command, **env)
+        assert done.returncode == 0, f"{command} gave {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def read(self, name: str) -> str:
+        """Read a file of the project."""
+        return (self.path / name).read_text("utf-8")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the project, and the folder that it stands in."""
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.path / name).write_text(text, "utf-8")
+
+    def files(self) -> set[str]:
+        """List the files, git's own excepted."""
+        paths = (p.relative_to(self.path) for p in self.path.rglob("*") if not p.is_dir())
+        return {p.as_posix() for p in paths if p.parts[0] != ".git"}
+
+
+def clean_environment() -> dict[str, str]:
+    """Give the environment of a person's shell, with an identity for git."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)} | IDENTITY
+
+
+Bake = Callable[..., BakedProject]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bake as from a person's shell, too: Cookiecutter's hooks inherit this process's variables."""
+    for name in set(os.environ) - set(clean_environment()):
+        monkeypatch.delenv(name)
+    for name, value in IDENTITY.items():
+        monkeypatch.setenv(name, value)
+
+
+def refuse_unknown(answers: dict[str, Any]) -> None:
+    """Fail on an answer without a prompt: Cookiecutter ignores it, so the test tests nothing."""
+    unknown = [name for name in answers if name.startswith("_") or name not in PROMPTS]
+    assert not unknown, f"cookiecutter.json has no prompt {unknown}"
+
+
+def literal(value: Any) -> Any:
+    """Give a value that comes out of Cookiecutter as it is, as a value typed at a prompt does.
+
+    Without prompts, Cookiecutter takes values for templates.
+    """
+    if isinstance(value, str) and "{" in value:
+        return "{% raw %}" + value + "{% endraw %}"
+    return value
+
+
+@pytest.fixture
+def bake(cookies: Cookies) -> Bake:
+    """Bake with some answers, and the defaults for the rest."""
+
+    def bake_project(**answers: Any) -> BakedProject:
+        refuse_unknown(answers)
+        result = cookies.bake(extra_context={k: literal(v) for k, v in answers.items()})
+        assert result.project_path is not None, f"the bake failed: {result.exception}"
+        return BakedProject(result.project_path)
+
+    return bake_project
+
+
+@pytest.fixture
+def render(tmp_path: Path) -> Bake:
+    """Bake without Cookiecutter's hooks, and so without any other program: for fast tests."""
+
+    def render_project(**answers: Any) -> BakedProject:
+        refuse_unknown(answers)
+        path = cookiecutter(
+            str(TEMPLATE),
+            no_input=True,
+            extra_context={k: literal(v) for k, v in answers.items()},
+            output_dir=str(tmp_path),
+            accept_hooks=False,
+            overwrite_if_exists=True,
+            default_config=True,
+        )
+        return BakedProject(Path(path))
+
+    return render_project
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Give a folder with the locked development tools, for projects to use as their VENV.
+
+    All workers of a run share it: bin/setup fills it once, in a bake of the defaults.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        root = root.parent
+    venv = root / "tools"
+    with FileLock(root / "tools.lock"):
+        if not venv.exists():
+            path = cookiecutter(
+                str(TEMPLATE),
+                no_input=True,
+                output_dir=str(tmp_path_factory.mktemp("tools")),
+                accept_hooks=False,
+                default_config=True,
+            )
+            BakedProject(Path(path)).must("bin/setup", VENV=str(venv))
+    return venv
