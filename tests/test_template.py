@@ -1,0 +1,114 @@
+"""The template's own repository: its documents say what is so, and its code is clean."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.answers import PROMPTS
+from tests.conftest import TEMPLATE, Bake, clean_environment
+
+README = (TEMPLATE / "README.md").read_text("utf-8")
+# Parts of addresses and paths that only some machines know.
+LOCAL = re.compile(r"pypi\.org|pythonhosted|npmjs\.org|/(?:root|work|home)/[a-z]|index-url *=")
+
+
+def run(*command: str | Path, **env: str) -> str:
+    """Run a command that has to succeed in the template's folder."""
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        check=False,
+        cwd=TEMPLATE,
+        env=clean_environment() | env,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def tracked() -> list[Path]:
+    """List the files that git has."""
+    return [TEMPLATE / name for name in run("git", "ls-files", "-z").split("\0") if name]
+
+
+@pytest.mark.parametrize(
+    "command", [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)], ids=" ".join
+)
+def test_hooks_and_tests_are_clean(command: tuple[str, ...]) -> None:
+    run(*command)
+
+
+def test_ci_is_clean_shell() -> None:
+    run("shellcheck", ".ci/run")
+
+
+def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
+    named = [
+        f"{path.relative_to(TEMPLATE)}: {found.group()}"
+        for path in tracked()
+        if path.suffix != ".png" and path != Path(__file__)
+        if (found := LOCAL.search(path.read_text("utf-8")))
+    ]
+
+    assert named == []
+
+
+def test_the_readme_has_the_two_commands_as_typed() -> None:
+    lines = README.splitlines()
+
+    assert "pip install uv && uvx cookiecutter ." in lines
+    assert "pip install uv && uv run pytest" in lines
+
+
+def test_the_readme_explains_every_prompt() -> None:
+    table = README.partition("## The questions")[2].partition("\n## ")[0]
+
+    assert set(re.findall(r"`(\w+)`", table)) >= {n for n in PROMPTS if not n.startswith("_")}
+
+
+def test_what_the_documents_link_to_is_there() -> None:
+    for name in ("README.md", "CONTRIBUTING.md"):
+        links = re.findall(r"\]\(([^)#:]+)\)", (TEMPLATE / name).read_text("utf-8"))
+        assert [link for link in links if not (TEMPLATE / link).exists()] == []
+
+
+def test_the_recipe_for_a_file_of_answers_bakes(tmp_path: Path) -> None:
+    recipe = README.partition("## One file of answers per client")[2]
+    (tmp_path / "answers.yaml").write_text(recipe.partition("```yaml\n")[2].partition("```")[0])
+    command = ("cookiecutter", "--no-input", "--output-dir", tmp_path / "out")
+    config = ("--config-file", tmp_path / "answers.yaml")
+
+    run(*command, *config, ".", "project_name=Café Zoë", "owner=Zoë Ltd", HOME=str(tmp_path))
+    pyproject = (tmp_path / "out" / "cafe-zoe" / "pyproject.toml").read_text("utf-8")
+    assert 'name = "Ada Lovelace", email = "ada@example.com"' in pyproject
+
+    (replay,) = (tmp_path / ".cookiecutter_replay").glob("*.json")
+    run("cookiecutter", "--replay-file", replay, "-o", tmp_path / "again", ".", HOME=str(tmp_path))
+    again = (tmp_path / "again" / "cafe-zoe" / "pyproject.toml").read_text("utf-8")
+    assert again == pyproject
+
+
+def test_an_unknown_prompt_cannot_slip_into_a_test(bake: Bake) -> None:
+    with pytest.raises(AssertionError, match="no prompt"):
+        bake(projekt_name="Oops")
+
+
+def test_locking_the_template_again_changes_nothing(tmp_path: Path) -> None:
+    """The documented command, in a copy: `python -m tests.lock`."""
+    copy = tmp_path / "template"
+    for path in tracked():
+        target = copy / path.relative_to(TEMPLATE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    before = {p.name: p.read_bytes() for p in copy.glob("*slug*/requirements*.txt")}
+
+    subprocess.run(
+        ["python", "-m", "tests.lock"], cwd=copy, env=clean_environment(), check=True, timeout=120
+    )
+
+    assert {p.name: p.read_bytes() for p in copy.glob("*slug*/requirements*.txt")} == before
+    assert len(before) == 2
