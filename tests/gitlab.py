@@ -89,9 +89,10 @@ class GitLab:
             (clone / ".gitlab-ci-local.yml").write_text(yaml.safe_dump({"build": build}))
         started = time.monotonic()
         done = self._call(clone, *options, *jobs, *settings(kind, variables))
-        results = re.findall(r"^ (PASS|WARN|FAIL) +(\w+) *$", done.stdout, re.MULTILINE)
+        results = re.findall(r"^ (PASS|WARN|FAIL) +(\w+)", done.stdout, re.MULTILINE)
+        known = yaml.safe_load((clone / ".gitlab-ci.yml").read_text("utf-8"))
         words = {"PASS": "passed", "WARN": "warned", "FAIL": "failed"}
-        ended = {job: words[word] for word, job in results}
+        ended = {job: words[word] for word, job in results if job in known}
         return Pipeline(done.stdout, time.monotonic() - started, ended)
 
     def _clone(self) -> Path:

@@ -1,0 +1,102 @@
+"""The product's promise in one test: edit, commit, push, it is live; and what is broken is not."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.appengine import AppEngine
+from tests.conftest import Bake, BakedProject
+from tests.gitlab import DEFAULT_BRANCH, GitLab, Pipeline
+from tests.tools import require
+from tests.visitors import Load, ask, connect
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.delivery, pytest.mark.containers]
+
+DELIVERED = {"check", "test", "build", "deploy", "promote", "prune"}
+
+
+def job_variables(gae: AppEngine) -> dict[str, str]:
+    """Give what a person sets in GitLab, the token of the job, and the way to the emulator."""
+    private = {"CLOUDSDK_CONFIG", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"}
+    emulator = {k: v for k, v in gae.environment().items() if k not in private}
+    return emulator | {
+        "GAE_PROJECT": gae.project,
+        "GCP_WORKLOAD_IDENTITY_PROVIDER": gae.provider,
+        "GCP_SERVICE_ACCOUNT": gae.service_account,
+        "GITLAB_OIDC_TOKEN": gae.gitlab_token(),
+    }
+
+
+def run(gitlab: GitLab, gae: AppEngine, *jobs: str) -> Pipeline:
+    """Run the default branch's pipeline, or some jobs of it, against the emulator."""
+    variables = job_variables(gae)
+    bundle = Path(variables["SSL_CERT_FILE"])
+    return gitlab.run(DEFAULT_BRANCH, *jobs, mounts=(bundle,), host_network=True, **variables)
+
+
+def edit(project: BakedProject, name: str, old: str, new: str) -> None:
+    """Edit a file, commit it and push it, as a person does: the hooks look at it."""
+    text = project.read(name)
+    assert old in text
+    project.write(name, text.replace(old, new))
+    project.must("git", "commit", "--all", "--message", f"Say {new}")
+    project.must("git", "push", "origin", "main")
+
+
+def front_page(gae: AppEngine) -> str:
+    """Visit production."""
+    with connect(gae) as connection:
+        status, body = ask(connection, "/")
+    assert status == 200
+    return body.decode()
+
+
+def test_edit_commit_push_it_is_live(
+    bake: Bake, tools: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    for tool in ("docker", "gcloud", "gitlab-ci-local"):
+        require(tool)
+    if sys.platform != "linux":
+        pytest.skip("needs containers that share this machine's network")
+    project = bake()
+    project.env = {"VENV": str(tools), "GIT_CONFIG_GLOBAL": os.devnull}
+    project.must("git", "init", "--quiet", "--bare", "--initial-branch=main", tmp_path / "bare.git")
+    project.must("git", "remote", "add", "origin", tmp_path / "bare.git")
+    (tmp_path / "gitlab").mkdir()
+    gitlab = GitLab(tmp_path / "bare.git", tmp_path / "gitlab")
+
+    with AppEngine() as gae:
+        project.must("git", "push", "origin", "main")
+        first = run(gitlab, gae)
+        assert {job for job, how in first.jobs.items() if how == "passed"} >= DELIVERED, first.said
+        (a,) = gae.traffic
+        assert "Hello World!" in front_page(gae)
+
+        with Load(gae, seconds=240) as load:
+            edit(project, "app/templates/index.html", "<p>This", "<p>News! This")
+            second = run(gitlab, gae)
+        assert second.jobs["promote"] == "passed", second.said
+        (b,) = gae.traffic
+        assert b > a
+        assert "News!" in front_page(gae)
+        assert load.lost == []
+        assert set(load.revisions) == {a, b}
+
+        edit(project, "gunicorn.conf.py", "threads = 8", 'threads = int("many")')
+        third = run(gitlab, gae)
+        assert third.jobs["deploy"] == "failed", third.said
+        assert "promote" not in third.jobs
+        assert list(gae.traffic) == [b]
+        assert sorted(gae.versions) == [a, b]
+        assert "News!" in front_page(gae)
+
+        back = run(gitlab, gae, "rollback")
+        assert back.jobs == {"rollback": "passed"}, back.said
+        assert list(gae.traffic) == [a]
+        assert "News!" not in front_page(gae)
+    for name, pipeline in {"first": first, "second": second, "rollback": back}.items():
+        record_property(f"{name}_seconds", round(pipeline.seconds, 1))
+        print(f"{name}: {pipeline.seconds:.1f} s")

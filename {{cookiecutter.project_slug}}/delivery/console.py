@@ -1,0 +1,82 @@
+"""What a person or a job log sees: progress on stderr, results on stdout; for all that speak."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+from delivery.errors import DeliveryError
+
+RED, GREEN, YELLOW, DIM = "31", "32", "33", "2"
+
+
+class Console:
+    """Writes lines, in colour and with a line that rewrites itself only on a terminal."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        progress: TextIO | None = None,
+        results: TextIO | None = None,
+    ) -> None:
+        self._progress = progress or sys.stderr
+        self._results = results or sys.stdout
+        self._live = self._progress.isatty() and environ.get("TERM") != "dumb"
+        self._colour = self._live and not environ.get("NO_COLOR")
+        self._waiting = False
+        # A log keeps every line, so it gets fewer of them than a terminal, which keeps one.
+        self.beat = 1.0 if self._live else 10.0
+
+    def step(self, text: str) -> None:
+        """Announce what happens now."""
+        self._line(text)
+
+    def done(self, text: str) -> None:
+        """Report a success."""
+        self._line(self._paint(GREEN, text))
+
+    def warn(self, text: str) -> None:
+        """Report what is unusual but no failure."""
+        self._line(self._paint(YELLOW, text))
+
+    def detail(self, text: str) -> None:
+        """Report what only the curious need."""
+        self._line(self._paint(DIM, text))
+
+    def waiting(self, text: str, elapsed: float) -> None:
+        """Show that something still runs."""
+        line = f"  ... {text} ({elapsed:.0f} s)"
+        if not self._live:
+            self._line(line)
+            return
+        self._progress.write("\r\x1b[2K" + line[: shutil.get_terminal_size().columns - 1])
+        self._progress.flush()
+        self._waiting = True
+
+    def fail(self, error: DeliveryError, production: str) -> None:
+        """Explain a failure: what, why, the state of production, what to type."""
+        self._line(self._paint(RED, f"FAILED: {error.what}"))
+        for label, text in (("why", error.why), ("production", production), ("next", error.then)):
+            if text:
+                first, *rest = text.splitlines()
+                self._line(f"  {label + ':':<12}{first}")
+                for line in rest:
+                    self._line(f"  {'':<12}{line}")
+
+    def result(self, text: str) -> None:
+        """Print what a script may read: a table, a command of a dry run, the final URL."""
+        self._settle()
+        print(text, file=self._results, flush=True)
+
+    def _line(self, text: str) -> None:
+        self._settle()
+        print(text, file=self._progress, flush=True)
+
+    def _settle(self) -> None:
+        if self._waiting:
+            self._progress.write("\r\x1b[2K")
+            self._waiting = False
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text

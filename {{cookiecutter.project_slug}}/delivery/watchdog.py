@@ -1,0 +1,50 @@
+"""Removes a private directory once its owner is gone, even by SIGKILL; vault.py runs it as a file.
+
+It reads a pipe whose other end only the owner holds: the pipe ends when the owner does. Until
+then each line names a child of the owner that started (+PID) or ended (-PID), because a child
+that outlived its owner would go on acting with the credentials it has read.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def stop_tree(pid: int, *, grace: float = 5.0) -> None:
+    """End a process that leads its own group, and all it started: politely, then for good."""
+    if os.name == "nt":  # pragma: no cover - gcloud.cmd starts a Python of its own
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
+        return
+    deadline = time.monotonic() + grace
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone: what we want
+        os.killpg(pid, signal.SIGTERM)
+        with contextlib.suppress(ChildProcessError):  # not ours to wait for
+            while time.monotonic() < deadline and os.waitpid(pid, os.WNOHANG) == (0, 0):
+                time.sleep(0.02)
+        os.killpg(pid, signal.SIGKILL)
+
+
+def main(directory: Path) -> None:
+    """Wait for the owner's end, then stop what it left running and remove its directory."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    running: set[int] = set()
+    for line in sys.stdin:
+        (running.add if line[0] == "+" else running.discard)(int(line[1:]))
+    for pid in running:
+        stop_tree(pid, grace=0)
+    for _ in range(50):  # Windows refuses while a file is still open
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            break
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
