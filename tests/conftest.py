@@ -1,5 +1,6 @@
 """Fixtures for all tests: `bake` gives a project, `tools` the development tools for it."""
 
+import functools
 import os
 import subprocess
 from collections.abc import Callable
@@ -118,24 +119,32 @@ def bake(cookies: Cookies) -> Bake:
     return bake_project
 
 
-@pytest.fixture
-def render(tmp_path: Path) -> Bake:
-    """Bake without Cookiecutter's hooks, and so without any other program: for fast tests."""
+@pytest.fixture(scope="session")
+def render(tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Bake without Cookiecutter's hooks, and so without any other program: for fast tests.
 
+    Tests that give the same answers share the project, and only read it.
+    """
+
+    @functools.cache
     def render_project(**answers: Any) -> BakedProject:
         refuse_unknown(answers)
-        path = cookiecutter(
-            str(TEMPLATE),
-            no_input=True,
-            extra_context={k: literal(v) for k, v in answers.items()},
-            output_dir=str(tmp_path),
-            accept_hooks=False,
-            overwrite_if_exists=True,
-            default_config=True,
-        )
-        return BakedProject(Path(path))
+        return BakedProject(bake_quickly(tmp_path_factory.mktemp("rendered"), **answers))
 
     return render_project
+
+
+def bake_quickly(folder: Path, **answers: Any) -> Path:
+    """Bake into a folder without Cookiecutter's hooks."""
+    path = cookiecutter(
+        str(TEMPLATE),
+        no_input=True,
+        extra_context={k: literal(v) for k, v in answers.items()},
+        output_dir=str(folder),
+        accept_hooks=False,
+        default_config=True,
+    )
+    return Path(path)
 
 
 @pytest.fixture(scope="session")
@@ -150,12 +159,6 @@ def tools(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     venv = root / "tools"
     with FileLock(root / "tools.lock"):
         if not venv.exists():
-            path = cookiecutter(
-                str(TEMPLATE),
-                no_input=True,
-                output_dir=str(tmp_path_factory.mktemp("tools")),
-                accept_hooks=False,
-                default_config=True,
-            )
-            BakedProject(Path(path)).must("bin/setup", VENV=str(venv))
+            project = BakedProject(bake_quickly(tmp_path_factory.mktemp("tools")))
+            project.must("bin/setup", VENV=str(venv))
     return venv

@@ -102,7 +102,6 @@ def test_a_change_is_piped_once(gitlab: GitLab, kind: Variables, *, starts: bool
     assert gitlab.starts(kind, CI_OPEN_MERGE_REQUESTS="client/project!7") is starts
 
 
-@pytest.mark.fast
 def test_the_pipeline_obeys_gitlabs_schema(render: Bake) -> None:
     project = render()
     options = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
