@@ -43,7 +43,7 @@ _LOGIN_FAILED = re.compile(
 )
 
 _NOISE = (
-    r"This command is authenticated as .*",  # names the credential file
+    r"This command is authenticated (?:as|with) .*",  # names the credential file
     r"This may be due to network connectivity issues\..*",
     r"(?s)Please run:\s+\$ gcloud auth .*",  # our own advice follows
 )
@@ -150,7 +150,7 @@ def _advice(words: str, role: str) -> str:
                 role = needed
                 break
         return f"grant the deploying account {role}, then run this again"
-    if "gcloud app create" in words:
+    if "gcloud app create" in words or "Could not find Application" in words:
         return (
             "gcloud app create --region=REGION (once per project; the region can never be changed)"
         )

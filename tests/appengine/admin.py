@@ -1,0 +1,322 @@
+"""The App Engine Admin API v1: the application, its services, versions and operations."""
+
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
+
+from .builder import RUNTIMES, BuildError
+from .frontend import Service, Version
+from .wire import Answer, ApiError, Request
+
+VERSION_ID = re.compile(r"[a-z\d]([a-z\d-]{0,61}[a-z\d])?")
+RESERVED_IDS = re.compile(r"default|latest|ah-.*")
+TYPE = "type.googleapis.com/google.appengine.v1"
+BASIC_VIEW_OMITS = ("handlers", "envVariables", "deployment", "entrypoint", "errorHandlers")
+
+
+class Host(Protocol):
+    """What the Admin API needs from the machine room: files, processes, addresses."""
+
+    hostname: str
+
+    def start(self, service: str, resource: dict[str, Any], created_by: str) -> Version:
+        """Build a version and give it an address; BuildError when it cannot be built."""
+
+    def end(self, version: Version) -> None:
+        """Close its address and end its processes."""
+
+
+class Admin:
+    """The state of one project's application, changed only through API calls."""
+
+    def __init__(self, project: str, host: Host, *, bucket: str, created: bool, latency: float):
+        self.project = project
+        self.services: dict[str, Service] = {}
+        self._host = host
+        self._bucket = bucket
+        self._created = created
+        self.latency = latency
+        self._operations: dict[str, dict[str, Any]] = {}
+        self._busy: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self._workers: list[threading.Thread] = []
+
+    def close(self) -> None:
+        """Wait for operations that still run, then end every version."""
+        for worker in self._workers:
+            worker.join()
+        for service in self.services.values():
+            for version in service.versions.values():
+                self._host.end(version)
+
+    # The application
+
+    def get_app(self, project: str) -> Answer:
+        self._check(project)
+        return Answer.of(
+            {
+                "name": f"apps/{project}",
+                "id": project,
+                "locationId": "europe-west",
+                "codeBucket": self._bucket,
+                "defaultBucket": f"{project}.appspot.com",
+                "defaultHostname": self._host.hostname,
+                "gcrDomain": "eu.gcr.io",
+                "servingStatus": "SERVING",
+                "serviceAccount": f"{project}@appspot.gserviceaccount.com",
+                "featureSettings": {"splitHealthChecks": True, "useContainerOptimizedOs": True},
+            }
+        )
+
+    def create_app(self, request: Request) -> Answer:
+        if request.json().get("id") != self.project:
+            raise ApiError(403, "The caller does not have permission")
+        if self._created:
+            raise ApiError(409, f"This application already exists: apps/{self.project}")
+
+        def create() -> dict[str, Any]:
+            self._created = True
+            return {"@type": f"{TYPE}.Application", "id": self.project}
+
+        return self._operate(f"apps/{self.project}", "Applications.CreateApplication", create)
+
+    # Services
+
+    def list_services(self, project: str) -> Answer:
+        self._check(project)
+        with self._lock:
+            return Answer.of({"services": [self._service(s) for s in self.services.values()]})
+
+    def get_service(self, project: str, service: str) -> Answer:
+        self._check(project)
+        return Answer.of(self._service(self._find(service)))
+
+    def set_split(self, request: Request, project: str, service: str) -> Answer:
+        self._check(project)
+        found = self._find(service)
+        if request.query.get("updateMask") != "split":
+            raise ApiError(501, "Only updateMask=split is modelled.")
+        split = request.json().get("split", {})
+        allocations = {str(name): float(share) for name, share in split["allocations"].items()}
+        shard_by = str(split.get("shardBy", "UNSPECIFIED"))
+        for name in allocations:
+            if name not in found.versions:
+                raise ApiError(404, f"Version '{service}:{name}' not found.")
+        if abs(sum(allocations.values()) - 1) > 1e-3 or min(allocations.values()) <= 0:
+            raise ApiError(400, "Traffic allocations must be positive and add up to 1.0.")
+        digits = 2 if shard_by == "IP" else 3
+        if any(abs(share - round(share, digits)) > 1e-9 for share in allocations.values()):
+            raise ApiError(400, f"Allocations by {shard_by} have at most {digits} decimal places.")
+
+        def move() -> dict[str, Any]:
+            with self._lock:
+                if gone := allocations.keys() - found.versions.keys():
+                    raise ApiError(404, f"Version '{service}:{min(gone)}' not found.")
+                found.allocations, found.shard_by = allocations, shard_by
+                return {"@type": f"{TYPE}.Service", **self._service(found)}
+
+        name = f"apps/{project}/services/{service}"
+        return self._operate(name, "Services.UpdateService", move)
+
+    def delete_service(self, project: str, service: str) -> Answer:
+        self._check(project)
+        found = self._find(service)
+        if service == "default":
+            raise ApiError(400, "The default service (module) may not be deleted.")
+
+        def delete() -> dict[str, Any]:
+            with self._lock:
+                del self.services[service]
+            for version in found.versions.values():
+                self._host.end(version)
+            return {"@type": "type.googleapis.com/google.protobuf.Empty"}
+
+        name = f"apps/{project}/services/{service}"
+        return self._operate(name, "Services.DeleteService", delete)
+
+    # Versions
+
+    def list_versions(self, project: str, service: str) -> Answer:
+        self._check(project)
+        with self._lock:
+            found = [v.resource for v in self._find(service).versions.values()]
+        basic = [{k: v for k, v in r.items() if k not in BASIC_VIEW_OMITS} for r in found]
+        return Answer.of({"versions": basic})
+
+    def get_version(self, project: str, service: str, version: str) -> Answer:
+        self._check(project)
+        return Answer.of(self._find_version(service, version).resource)
+
+    def create_version(self, request: Request, project: str, service: str, account: str) -> Answer:
+        self._check(project)
+        resource = request.json()
+        self._validate(service, resource)
+        name = f"apps/{project}/services/{service}/versions/{resource['id']}"
+
+        def create() -> dict[str, Any]:
+            return {"@type": f"{TYPE}.Version", **self.install(service, resource, account).resource}
+
+        return self._operate(name, "Versions.CreateVersion", create)
+
+    def install(self, service: str, resource: dict[str, Any], account: str) -> Version:
+        """Build a version and put it among the service's; one of the same name is replaced."""
+        built = self._host.start(service, resource, account)
+        with self._lock:
+            home = self.services.setdefault(service, Service(service))
+            replaced = home.versions.get(built.id)
+            home.versions[built.id] = built
+            if not home.allocations:
+                # The first version serves, whatever --no-promote said.
+                home.allocations = {built.id: 1.0}
+        if replaced is not None:
+            self._host.end(replaced)
+        return built
+
+    def reset(self, allocations: Mapping[str, float], keep: Collection[str]) -> None:
+        """Set the default service's traffic, and remove all versions but those in `keep`."""
+        service = self._find("default")
+        with self._lock:
+            service.allocations, service.shard_by = dict(allocations), "UNSPECIFIED"
+            gone = [service.versions.pop(name) for name in service.versions.keys() - set(keep)]
+        for version in gone:
+            self._host.end(version)
+
+    def update_version(self, project: str, service: str, version: str) -> Answer:
+        self._check(project)
+        self._find_version(service, version)
+        raise ApiError(400, "Cannot stop or start a version that uses automatic scaling.")
+
+    def delete_version(self, project: str, service: str, version: str) -> Answer:
+        self._check(project)
+        found = self._find_version(service, version)
+        home = self._find(service)
+        self._check_deletable(home, version)
+
+        def delete() -> dict[str, Any]:
+            with self._lock:
+                self._check_deletable(home, version)  # traffic may have moved since
+                del home.versions[version]
+            self._host.end(found)
+            return {"@type": "type.googleapis.com/google.protobuf.Empty"}
+
+        name = f"apps/{project}/services/{service}/versions/{version}"
+        return self._operate(name, "Versions.DeleteVersion", delete)
+
+    # Operations
+
+    def get_operation(self, project: str, operation: str) -> Answer:
+        self._check(project)
+        with self._lock:
+            found = self._operations.get(operation)
+            if found is None:
+                raise ApiError(404, f"Operation not found: {operation}")
+            return Answer.of(found)
+
+    def _operate(self, target: str, method: str, work: Callable[[], dict[str, Any]]) -> Answer:
+        """Do `work` as an operation: at once, or `latency` seconds later while the client polls."""
+        identity = str(uuid.uuid4())
+        operation: dict[str, Any] = {
+            "name": f"apps/{self.project}/operations/{identity}",
+            "metadata": {
+                "@type": f"{TYPE}.OperationMetadataV1",
+                "method": f"google.appengine.v1.{method}",
+                "insertTime": _now(),
+                "target": target,
+            },
+            "done": False,
+        }
+        with self._lock:
+            if running := self._busy.get(target):
+                raise ApiError(
+                    409,
+                    f"Cannot operate on {target} because an operation is already in progress "
+                    f"for {target} by {running}.",
+                )
+            self._busy[target] = identity
+            self._operations[identity] = operation
+
+        def run() -> None:
+            threading.Event().wait(self.latency)
+            outcome = _outcome(work)
+            with self._lock:
+                del self._busy[target]
+                self._operations[identity] = operation | outcome | {"done": True}
+
+        if not self.latency:
+            run()
+            return Answer.of(self._operations[identity])
+        worker = threading.Thread(target=run, daemon=True)
+        self._workers.append(worker)
+        worker.start()
+        return Answer.of(operation)
+
+    # Rules
+
+    def _check(self, project: str) -> None:
+        if project != self.project:
+            raise ApiError(403, "The caller does not have permission")
+        if not self._created:
+            raise ApiError(404, f'Could not find Application "{project}".')
+
+    def _validate(self, service: str, resource: Mapping[str, Any]) -> None:
+        identity = str(resource.get("id", ""))
+        if VERSION_ID.fullmatch(identity) is None or RESERVED_IDS.fullmatch(identity):
+            raise ApiError(400, f"Invalid or reserved version id: '{identity}'.")
+        if service != "default" and "default" not in self.services:
+            raise ApiError(
+                400,
+                "The first service (module) you upload to a new application must be the 'default' "
+                "service (module). Please upload a version of the 'default' service (module) "
+                f"before uploading a version for the '{service}' service (module).",
+            )
+        if (runtime := resource.get("runtime")) not in RUNTIMES:
+            raise ApiError(400, f"Error(s) encountered validating runtime. Unknown: {runtime}.")
+        if not resource.get("deployment", {}).get("files"):
+            raise ApiError(400, "The deployment has no files.")
+
+    def _check_deletable(self, service: Service, version: str) -> None:
+        if version in service.allocations:
+            raise ApiError(
+                400,
+                f"Unable to delete version '{version}' of service '{service.id}': it is currently "
+                "receiving traffic.",
+            )
+        if len(service.versions) == 1:
+            raise ApiError(400, "Cannot delete the last version of a service (module).")
+
+    def _find(self, service: str) -> Service:
+        with self._lock:
+            if found := self.services.get(service):
+                return found
+        raise ApiError(404, f"Service '{service}' not found.")
+
+    def _find_version(self, service: str, version: str) -> Version:
+        if found := self._find(service).versions.get(version):
+            return found
+        raise ApiError(404, f"Version '{service}:{version}' not found.")
+
+    def _service(self, service: Service) -> dict[str, Any]:
+        return {
+            "name": f"apps/{self.project}/services/{service.id}",
+            "id": service.id,
+            "split": {"allocations": service.allocations, "shardBy": service.shard_by},
+        }
+
+
+def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an operation ends with; an error carries google.rpc's code."""
+    try:
+        return {"response": work()}
+    except BuildError as error:
+        build = uuid.uuid4()
+        message = f"Cloud build {build} status: FAILURE\n{error}"
+        return {"error": {"code": 9, "message": message}}
+    except ApiError as error:
+        return {"error": {"code": 9, "message": error.message}}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,173 @@
+"""The door of the Google APIs: log, faults, bearer token, permission, then the right function."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .admin import Admin
+from .bucket import Bucket
+from .faults import Faults
+from .tokens import Tokens
+from .wire import Answer, ApiError, Request
+
+OPEN = ""  # a route that asks for no token: the ones that hand tokens out
+SIGNED_IN = "signed in"  # a route that asks for a token and checks the rest itself
+ACT_AS = "iam.serviceAccounts.actAs"
+PROJECT = "(?P<project>[^/]+)"
+APP = f"/v1/apps/{PROJECT}"
+SERVICE = f"{APP}/services/(?P<service>[^/]+)"
+VERSION = f"{SERVICE}/versions/(?P<version>[^/]+)"
+OBJECTS = "/storage/v1/b/(?P<bucket>[^/]+)/o"
+
+
+@dataclass
+class Call:
+    """One API request, as the log keeps it: no header and no body, so no secret."""
+
+    method: str
+    path: str
+    account: str = ""
+    status: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} -> {self.status}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path, the permission they need, and what answers them."""
+
+    method: str
+    path: re.Pattern[str]
+    permission: str
+    respond: Callable[..., Answer]
+    wants: tuple[str, ...] = ()
+
+
+class Api:
+    """Everything under one port that a real client believes to be googleapis.com."""
+
+    def __init__(self, admin: Admin, bucket: Bucket, tokens: Tokens, *, auth: bool):
+        self.faults = Faults()
+        self.denied: set[str] = set()
+        self.requests: list[Call] = []
+        self.unmodelled: list[Call] = []
+        self._project = admin.project
+        self._tokens = tokens
+        self._auth = auth
+        self._routes = [
+            _route("POST", "/token", OPEN, tokens.exchange_key, "request"),
+            _route("POST", "/v1/token", OPEN, tokens.exchange_gitlab_token, "request"),
+            _route(
+                "POST",
+                "/v1/projects/-/serviceAccounts/[^/]+:generateAccessToken",
+                SIGNED_IN,
+                tokens.impersonate,
+                "request",
+            ),
+            _route(
+                "GET", "/storage/v1/b/(?P<bucket>[^/]+)", "storage.buckets.get", bucket.describe
+            ),
+            _route("GET", OBJECTS, "storage.objects.list", bucket.list_objects),
+            _route(
+                "GET", f"{OBJECTS}/(?P<name>.+)", "storage.objects.get", bucket.download, "request"
+            ),
+            _route(
+                "POST", f"(/upload)?{OBJECTS}", "storage.objects.create", bucket.upload, "request"
+            ),
+            _route(
+                "POST", "/v1/apps", "appengine.applications.create", admin.create_app, "request"
+            ),
+            _route("GET", APP, "appengine.applications.get", admin.get_app),
+            _route("GET", f"{APP}/services", "appengine.services.list", admin.list_services),
+            _route("GET", SERVICE, "appengine.services.get", admin.get_service),
+            _route("PATCH", SERVICE, "appengine.services.update", admin.set_split, "request"),
+            _route("DELETE", SERVICE, "appengine.services.delete", admin.delete_service),
+            _route("GET", f"{SERVICE}/versions", "appengine.versions.list", admin.list_versions),
+            _route(
+                "POST",
+                f"{SERVICE}/versions",
+                "appengine.versions.create",
+                admin.create_version,
+                "request",
+                "account",
+            ),
+            _route("GET", VERSION, "appengine.versions.get", admin.get_version),
+            _route("PATCH", VERSION, "appengine.versions.update", admin.update_version),
+            _route("DELETE", VERSION, "appengine.versions.delete", admin.delete_version),
+            _route(
+                "GET",
+                f"{APP}/operations/(?P<operation>[^/]+)",
+                "appengine.operations.get",
+                admin.get_operation,
+            ),
+        ]
+
+    def respond(self, request: Request) -> Answer:
+        """Answer one request, and keep it in the log whatever became of it."""
+        call = Call(request.method, request.target)
+        self.requests.append(call)
+        fault = self.faults.take(request)
+        answer = None
+        if fault is not None and not fault.applied:
+            answer = fault.strike()
+        if answer is None:
+            answer = self._act(request, call)
+            if fault is not None and fault.applied:
+                answer = fault.strike() or answer
+        call.status = 0 if answer.close else answer.status
+        return answer
+
+    def _act(self, request: Request, call: Call) -> Answer:
+        try:
+            for route in self._routes:
+                match = route.path.fullmatch(request.path)
+                if match and route.method == request.method:
+                    call.account = self._admit(request, route.permission)
+                    extra = {"request": request, "account": call.account}
+                    wanted = {name: extra[name] for name in route.wants}
+                    return route.respond(**wanted, **match.groupdict())
+        except ApiError as error:
+            return error.answer()
+        self.unmodelled.append(call)
+        return ApiError(404, f"{request.method} {request.path} is not modelled.").answer()
+
+    def _admit(self, request: Request, permission: str) -> str:
+        """The caller's account, or 401 without a token and 403 without the permission."""
+        asked = self._auth and permission != OPEN
+        account = self._tokens.account(request) if asked else ""
+        if permission == "appengine.versions.create" and ACT_AS in self.denied:
+            permission = ACT_AS
+        if permission in self.denied:
+            raise self._denial(permission, account)
+        return account
+
+    def _denial(self, permission: str, account: str) -> ApiError:
+        service = permission.partition(".")[0]
+        resource = f"//appengine.googleapis.com/apps/{self._project}"
+        if service == "storage":
+            return ApiError(
+                403,
+                f"{account} does not have {permission} access to the Google Cloud Storage bucket. "
+                f"Permission '{permission}' denied on resource (or it may not exist).",
+            )
+        if permission == ACT_AS:
+            resource = f"service account {self._project}@appspot.gserviceaccount.com"
+        return ApiError(
+            403,
+            f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",
+            [
+                {
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": "IAM_PERMISSION_DENIED",
+                    "domain": f"{service}.googleapis.com",
+                    "metadata": {"permission": permission, "resource": resource},
+                }
+            ],
+        )
+
+
+def _route(
+    method: str, path: str, permission: str, respond: Callable[..., Answer], *wants: str
+) -> Route:
+    return Route(method, re.compile(path), permission, respond, wants)

@@ -1,0 +1,172 @@
+"""A version's process: booted at the first request, asked over HTTP, ended by its id."""
+
+import contextlib
+import http.client
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from email.message import Message
+from pathlib import Path
+
+from .builder import Build
+from .wire import Answer, Request
+
+PORTS = range(20_000, 32_000)  # below the range that outgoing connections take theirs from
+GRACE_SECONDS = 3.0
+POLL_SECONDS = 0.02
+WARMUP_PATH = "/_ah/warmup"
+SERVER_ERROR = b"<h1>Error: Server Error</h1>\n<h2>The server encountered an error.</h2>\n"
+CONNECTION_HEADERS = {
+    *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+    *("proxy-authenticate", "proxy-authorization", "content-length"),
+}
+
+
+class Instance:
+    """One instance of one version. A dead process is booted anew by the next request."""
+
+    def __init__(
+        self,
+        build: Build,
+        environment: dict[str, str],
+        *,
+        home: Path,
+        warmup: bool,
+        deadline: float,
+    ):
+        self.build = build
+        self._environment = environment
+        self._home = home
+        self._warmup = warmup
+        self._deadline = deadline
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+        self._boot_lock = threading.Lock()
+        self._idle = threading.Condition()
+        self._in_flight = 0
+        self.boots = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process (and process group) id while one runs."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    @property
+    def log(self) -> str:
+        """Everything that the app has written so far."""
+        path = self._home / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def ask(self, request: Request) -> Answer:
+        """The app's answer; 500 when it dies, 504 when it is silent past the deadline."""
+        with self._idle:
+            self._in_flight += 1
+        try:
+            return self._ask(request, time.monotonic() + self._deadline)
+        finally:
+            with self._idle:
+                self._in_flight -= 1
+                self._idle.notify_all()
+
+    def stop(self) -> None:
+        """Let requests in flight finish, then end the process and all its children."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._in_flight == 0, timeout=GRACE_SECONDS)
+        with self._boot_lock:
+            self._end()
+
+    def _ask(self, request: Request, until: float) -> Answer:
+        try:
+            port = self._boot(until)
+            return _send(port, request, until)
+        except TimeoutError:
+            return Answer(504, SERVER_ERROR, [("Content-Type", "text/html")])
+        except (OSError, http.client.HTTPException):
+            return Answer(500, SERVER_ERROR, [("Content-Type", "text/html")])
+
+    def _boot(self, until: float) -> int:
+        """The port of a process that listens; every request that comes meanwhile waits here."""
+        with self._boot_lock:
+            if self.pid is not None:
+                return self._port
+            self._end()
+            self._port = _free_port()
+            self._home.mkdir(parents=True, exist_ok=True)
+            with (self._home / "log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    ["/bin/sh", "-c", self.build.entrypoint],
+                    cwd=self.build.source,
+                    env=self._environment | {"PORT": str(self._port)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            self.boots += 1
+            try:
+                self._await_listening(until)
+            except OSError:
+                self._end()
+                raise
+            if self._warmup:
+                hello = Request("GET", WARMUP_PATH, Message(), b"", "0.1.0.3", secure=True)
+                # App Engine ignores what a warm-up request answers, and so does the emulator.
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    _send(self._port, hello, until)
+            return self._port
+
+    def _await_listening(self, until: float) -> None:
+        while time.monotonic() < until:
+            if self.pid is None:
+                raise ConnectionError("the process ended before it listened")
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+                return
+            time.sleep(POLL_SECONDS)  # nothing else tells that another program listens
+        raise TimeoutError("the process did not listen on $PORT in time")
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, sign)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+
+
+def _send(port: int, request: Request, until: float) -> Answer:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=left)) as sent:
+        sent.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
+        if "Host" not in request.headers:
+            sent.putheader("Host", "127.0.0.1")
+        for name, value in request.headers.items():
+            if name.lower() not in CONNECTION_HEADERS:
+                sent.putheader(name, value)
+        sent.putheader("Connection", "close")
+        sent.putheader("Content-Length", str(len(request.body)))
+        sent.endheaders(request.body)
+        answer = sent.getresponse()
+        headers = [
+            (name, value)
+            for name, value in answer.getheaders()
+            if name.lower() not in CONNECTION_HEADERS | {"server", "date"}
+        ]
+        return Answer(answer.status, answer.read(), headers)
+
+
+def _free_port() -> int:
+    for port in random.SystemRandom().sample(PORTS, k=200):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port for an instance")

@@ -1,0 +1,222 @@
+"""Who may call: service-account keys, GitLab's ID tokens, and the access tokens both turn into."""
+
+import base64
+import json
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from .wire import Answer, ApiError, Request
+
+PROJECT_NUMBER = "123456789012"
+GITLAB_ISSUER = "https://gitlab.com"
+GITLAB_AUDIENCE = "https://gitlab.com"
+GITLAB_PROJECT_ID = "4242"
+TOKEN_SECONDS = 3600
+GITLAB_TOKEN_SECONDS = 300
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+
+@dataclass(frozen=True)
+class Token:
+    """An access token that the emulator handed out."""
+
+    account: str
+    expires: float
+
+
+class Tokens:
+    """Issues and checks every credential that one emulator knows."""
+
+    def __init__(self, project: str):
+        self.deployer = f"deployer@{project}.iam.gserviceaccount.com"
+        self.provider = (
+            f"projects/{PROJECT_NUMBER}/locations/global/workloadIdentityPools/gitlab"
+            "/providers/gitlab"
+        )
+        self._google = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._gitlab = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._issued: dict[str, Token] = {}
+        self._gitlab_tokens: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def _pem(self) -> str:
+        return self._google.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode()
+
+    def key(self, token_uri: str) -> dict[str, str]:
+        """A service-account key as `gcloud iam service-accounts keys create` writes it."""
+        return {
+            "type": "service_account",
+            "project_id": self.deployer.partition("@")[2].partition(".")[0],
+            "private_key_id": "0123456789abcdef0123456789abcdef01234567",
+            "private_key": self._pem,
+            "client_email": self.deployer,
+            "client_id": "100000000000000000001",
+            "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+            "token_uri": token_uri,
+            "universe_domain": "googleapis.com",
+        }
+
+    def gitlab_token(self, **claims: str | int) -> str:
+        """What GitLab puts into `id_tokens`; `claims` replace the usual ones."""
+        now = int(time.time())
+        token = _sign(
+            self._gitlab,
+            {
+                "iss": GITLAB_ISSUER,
+                "aud": GITLAB_AUDIENCE,
+                "sub": "project_path:demo/demo:ref_type:branch:ref:main",
+                "project_id": GITLAB_PROJECT_ID,
+                "project_path": "demo/demo",
+                "ref": "main",
+                "ref_type": "branch",
+                "ref_protected": "true",
+                "job_id": secrets.token_hex(4),
+                "iat": now,
+                "nbf": now - 5,
+                "exp": now + GITLAB_TOKEN_SECONDS,
+                **claims,
+            },
+        )
+        with self._lock:
+            self._gitlab_tokens.add(token)
+        return token
+
+    def secrets(self) -> list[str]:
+        """Every string that no log, upload or left-over file may hold."""
+        lines = self._pem.splitlines()[1:-1]
+        with self._lock:
+            return [*lines, *self._issued, *self._gitlab_tokens]
+
+    def issue(self, account: str, seconds: float = TOKEN_SECONDS) -> str:
+        """A fresh access token for `account`."""
+        token = f"ya29.{secrets.token_urlsafe(48)}"
+        with self._lock:
+            self._issued[token] = Token(account, time.time() + seconds)
+        return token
+
+    def account(self, request: Request) -> str:
+        """The account behind a request's bearer token; an error in Google's words without one."""
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        with self._lock:
+            known = self._issued.get(token) if kind.lower() == "bearer" else None
+        if known is None or known.expires < time.time():
+            raise ApiError(
+                401,
+                "Request had invalid authentication credentials. Expected OAuth 2 access token, "
+                "login cookie or other valid authentication credential.",
+            )
+        return known.account
+
+    def exchange_key(self, request: Request) -> Answer:
+        """POST /token: a JWT that the key signed becomes an access token."""
+        form = _form(request)
+        if form.get("grant_type") != JWT_BEARER:
+            return _refuse("unsupported_grant_type", "Invalid grant_type.")
+        claims = _verify(self._google.public_key(), form.get("assertion", ""))
+        if claims is None:
+            return _refuse("invalid_grant", "Invalid JWT Signature.")
+        if claims.get("iss") != self.deployer:
+            return _refuse("invalid_grant", "Invalid grant: account not found")
+        if claims.get("exp", 0) < time.time():
+            return _refuse("invalid_grant", "Invalid JWT: Token must be a short-lived token")
+        return _grant(self.issue(self.deployer))
+
+    def exchange_gitlab_token(self, request: Request) -> Answer:
+        """POST /v1/token of STS: GitLab's ID token becomes a federated access token."""
+        form = _form(request)
+        if form.get("grant_type") != TOKEN_EXCHANGE:
+            return _refuse("unsupported_grant_type", "Invalid grant_type.")
+        if form.get("audience") != f"//iam.googleapis.com/{self.provider}":
+            return _refuse("invalid_request", 'Invalid value for "audience".')
+        claims = _verify(self._gitlab.public_key(), form.get("subject_token", ""))
+        if problem := _distrust(claims):
+            return _refuse(*problem)
+        return _grant(self.issue(self._principal), "urn:ietf:params:oauth:token-type:access_token")
+
+    def impersonate(self, request: Request) -> Answer:
+        """POST …:generateAccessToken of IAM Credentials: the federated token becomes a real one."""
+        account = request.path.rpartition("/")[2].removesuffix(":generateAccessToken")
+        if self.account(request) != self._principal or account != self.deployer:
+            raise ApiError(
+                403,
+                "Permission 'iam.serviceAccounts.getAccessToken' denied on resource "
+                "(or it may not exist).",
+            )
+        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + TOKEN_SECONDS))
+        return Answer.of({"accessToken": self.issue(account), "expireTime": expires})
+
+    @property
+    def _principal(self) -> str:
+        pool = self.provider.partition("/providers/")[0]
+        return f"principalSet://iam.googleapis.com/{pool}/attribute.project_id/{GITLAB_PROJECT_ID}"
+
+
+def _form(request: Request) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(request.body.decode()).items()}
+
+
+def _distrust(claims: dict[str, Any] | None) -> tuple[str, str] | None:
+    """Why the provider does not trust an ID token, or None when it does."""
+    if claims is None:
+        return "invalid_grant", "Invalid ID Token signature."
+    if claims["aud"] != GITLAB_AUDIENCE:
+        found = f"The audience in ID Token [{claims['aud']}]"
+        return "invalid_grant", f"{found} does not match the expected audience {GITLAB_AUDIENCE}."
+    if claims["exp"] < time.time():
+        return "invalid_grant", "ID Token issued has expired."
+    if claims["project_id"] != GITLAB_PROJECT_ID:
+        condition = "The given credential is rejected by the attribute condition."
+        return "unauthorized_client", condition
+    return None
+
+
+def _refuse(error: str, description: str) -> Answer:
+    return Answer.of({"error": error, "error_description": description}, 400)
+
+
+def _grant(token: str, kind: str | None = None) -> Answer:
+    granted: dict[str, Any] = {
+        "access_token": token,
+        "token_type": "Bearer",
+        "expires_in": TOKEN_SECONDS,
+    }
+    return Answer.of(granted | ({"issued_token_type": kind} if kind else {}))
+
+
+def _sign(key: rsa.RSAPrivateKey, claims: dict[str, Any]) -> str:
+    parts = [{"alg": "RS256", "typ": "JWT"}, claims]
+    signed = ".".join(_encode(json.dumps(part).encode()) for part in parts)
+    signature = key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{signed}.{_encode(signature)}"
+
+
+def _verify(key: rsa.RSAPublicKey, token: str) -> dict[str, Any] | None:
+    signed, _, signature = token.rpartition(".")
+    try:
+        key.verify(_decode(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        claims = json.loads(_decode(signed.partition(".")[2]))
+    except (InvalidSignature, ValueError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
