@@ -108,12 +108,11 @@ def make_repository(answers: dict[str, str], scripts: list[Path]) -> str | None:
     if outer:
         return f"{outer} is a git repository already: made none inside it, and wired no hooks"
     try:
-        git("init", "--quiet")
-        git("symbolic-ref", "HEAD", "refs/heads/main")  # init --initial-branch needs git 2.28
+        git("-c", "init.defaultBranch=main", "init", "--quiet")
         git("config", "core.hooksPath", ".githooks")
         git("add", "--all")
-        # Where the file system has no such bit (Windows), git's index alone can hold it.
-        git("add", "--chmod=+x", "--", *map(str, scripts))
+        if os.name == "nt":  # no such bit in the file system: git's index alone can hold it
+            git("add", "--chmod=+x", "--", *map(str, scripts))
     except GitError as error:
         return f"{error}; when it works, type: git init && bin/setup && {commit}"
     try:

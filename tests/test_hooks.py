@@ -168,21 +168,12 @@ def test_a_repository_is_made_with_hooks_and_one_commit(monkeypatch: pytest.Monk
 
     assert post.make_repository(GOOD, []) is None
     verbs = [next(a for a in call if not a.startswith("-") and "=" not in a) for call in git.calls]
-    assert verbs == [
-        "rev-parse",
-        "init",
-        "symbolic-ref",
-        "config",
-        "add",
-        "add",
-        "commit",
-        "config",
-    ]
-    assert git.calls[3] == ("config", "core.hooksPath", ".githooks")
+    assert verbs == ["rev-parse", "init", "config", "add", "commit", "config"]
+    assert git.calls[2] == ("config", "core.hooksPath", ".githooks")
     assert git.calls[-2][-1] == "Start from the-template 1.2.3"
 
 
-@pytest.mark.parametrize("verb", ["init", "symbolic-ref", "config", "add"])
+@pytest.mark.parametrize("verb", ["init", "config", "add"])
 def test_whatever_git_refuses_is_a_warning_that_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
