@@ -180,9 +180,10 @@ def test_the_pipeline_is_short(render: Bake) -> None:
 
 @pytest.mark.pipeline
 @pytest.mark.containers
-def test_a_merge_request_is_checked_by_the_jobs_as_they_are(gitlab: GitLab) -> None:
+@pytest.mark.parametrize("kind", [MERGE_REQUEST, FORK, TAG], ids=["merge request", "fork", "tag"])
+def test_a_change_is_checked_by_the_jobs_as_they_are(gitlab: GitLab, kind: Variables) -> None:
     require("docker")
-    pipeline = gitlab.run(MERGE_REQUEST)
+    pipeline = gitlab.run(kind)
 
     assert pipeline.jobs.pop("audit") in {"passed", "warned"}  # it asks the world of today
     assert pipeline.jobs == {"check": "passed", "test": "passed", "build": "passed"}, pipeline.said

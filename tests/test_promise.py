@@ -1,6 +1,5 @@
 """The product's promise in one test: edit, commit, push, it is live; and what is broken is not."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from tests.appengine import AppEngine
 from tests.conftest import Bake, BakedProject
-from tests.gitlab import DEFAULT_BRANCH, GitLab, Pipeline
+from tests.gitlab import DEFAULT_BRANCH, MERGE_REQUEST, GitLab, Pipeline, Variables
 from tests.tools import require
 from tests.visitors import Load, ask, connect
 
@@ -30,11 +29,11 @@ def job_variables(gae: AppEngine) -> dict[str, str]:
     }
 
 
-def run(gitlab: GitLab, gae: AppEngine, *jobs: str) -> Pipeline:
-    """Run the default branch's pipeline, or some jobs of it, against the emulator."""
-    variables = job_variables(gae)
+def run(gitlab: GitLab, gae: AppEngine, kind: Variables, *jobs: str, **variables: str) -> Pipeline:
+    """Run a pipeline, or some of its jobs, against the emulator."""
+    variables |= job_variables(gae)
     bundle = Path(variables["SSL_CERT_FILE"])
-    return gitlab.run(DEFAULT_BRANCH, *jobs, mounts=(bundle,), host_network=True, **variables)
+    return gitlab.run(kind, *jobs, mounts=(bundle,), host_network=True, **variables)
 
 
 def edit(project: BakedProject, name: str, old: str, new: str) -> None:
@@ -54,30 +53,57 @@ def front_page(gae: AppEngine) -> str:
     return body.decode()
 
 
-def test_edit_commit_push_it_is_live(
-    bake: Bake, tools: Path, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+@pytest.fixture
+def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
+    """Give a project with its tools, and a bare repository as its origin."""
     for tool in ("docker", "gcloud", "gitlab-ci-local"):
         require(tool)
     if sys.platform != "linux":
         pytest.skip("needs containers that share this machine's network")
     project = bake()
-    project.env = {"VENV": str(tools), "GIT_CONFIG_GLOBAL": os.devnull}
+    project.env = {"VENV": str(tools)}
     project.must("git", "init", "--quiet", "--bare", "--initial-branch=main", tmp_path / "bare.git")
     project.must("git", "remote", "add", "origin", tmp_path / "bare.git")
-    (tmp_path / "gitlab").mkdir()
-    gitlab = GitLab(tmp_path / "bare.git", tmp_path / "gitlab")
+    return project
 
+
+@pytest.fixture
+def gitlab(project: BakedProject, tmp_path: Path) -> GitLab:
+    """Give the GitLab that has the project."""
+    assert project
+    (tmp_path / "gitlab").mkdir()
+    return GitLab(tmp_path / "bare.git", tmp_path / "gitlab")
+
+
+def test_a_merge_request_gets_a_version_to_look_at(project: BakedProject, gitlab: GitLab) -> None:
+    project.must("git", "push", "--no-verify", "origin", "main")
+    with AppEngine() as gae:
+        assert run(gitlab, gae, DEFAULT_BRANCH, "deploy").jobs == {"deploy": "passed"}
+        before = gae.traffic
+
+        review = run(gitlab, gae, MERGE_REQUEST, "review", REVIEW_APPS="true")
+        assert review.jobs == {"review": "passed"}, review.said
+        assert gae.version_url("mr-7") in review.said  # where the environment's link leads
+        assert gae.traffic == before
+
+        stop = run(gitlab, gae, MERGE_REQUEST, "stop_review", REVIEW_APPS="true")
+        assert stop.jobs == {"stop_review": "passed"}, stop.said
+        assert "mr-7" not in gae.versions
+
+
+def test_edit_commit_push_it_is_live(
+    project: BakedProject, gitlab: GitLab, record_property: Callable[[str, object], None]
+) -> None:
     with AppEngine() as gae:
         project.must("git", "push", "origin", "main")
-        first = run(gitlab, gae)
+        first = run(gitlab, gae, DEFAULT_BRANCH)
         assert {job for job, how in first.jobs.items() if how == "passed"} >= DELIVERED, first.said
         (a,) = gae.traffic
         assert "Hello World!" in front_page(gae)
 
         with Load(gae, seconds=240) as load:
             edit(project, "app/templates/index.html", "<p>This", "<p>News! This")
-            second = run(gitlab, gae)
+            second = run(gitlab, gae, DEFAULT_BRANCH)
         assert second.jobs["promote"] == "passed", second.said
         (b,) = gae.traffic
         assert b > a
@@ -86,17 +112,19 @@ def test_edit_commit_push_it_is_live(
         assert set(load.revisions) == {a, b}
 
         edit(project, "gunicorn.conf.py", "threads = 8", 'threads = int("many")')
-        third = run(gitlab, gae)
+        third = run(gitlab, gae, DEFAULT_BRANCH)
         assert third.jobs["deploy"] == "failed", third.said
         assert "promote" not in third.jobs
         assert list(gae.traffic) == [b]
         assert sorted(gae.versions) == [a, b]
         assert "News!" in front_page(gae)
 
-        back = run(gitlab, gae, "rollback")
+        back = run(gitlab, gae, DEFAULT_BRANCH, "rollback")
         assert back.jobs == {"rollback": "passed"}, back.said
         assert list(gae.traffic) == [a]
         assert "News!" not in front_page(gae)
+        logs = first.said + second.said + third.said + back.said
+        assert not [secret for secret in gae.secrets() if secret in logs]
     for name, pipeline in {"first": first, "second": second, "rollback": back}.items():
         record_property(f"{name}_seconds", round(pipeline.seconds, 1))
         print(f"{name}: {pipeline.seconds:.1f} s")
