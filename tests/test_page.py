@@ -25,12 +25,13 @@ def address(bake: Bake, tools: Path) -> Iterator[str]:
     project = bake()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        port = free.getsockname()[1]
+    project.write(".env", f"PORT={port}\nAPP_REVISION=v7\n")
     server = subprocess.Popen(
         ["bin/dev", "--no-reload"],
         cwd=project.path,
         encoding="utf-8",
-        env=clean_environment() | {"VENV": str(tools), "PORT": port, "APP_REVISION": "v7"},
+        env=clean_environment() | {"VENV": str(tools)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

@@ -60,7 +60,7 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
 def test_the_readme_has_the_two_commands_as_typed() -> None:
     lines = README.splitlines()
 
-    assert "pip install uv && uvx cookiecutter ." in lines
+    assert "pip install uv && uvx cookiecutter --output-dir .. ." in lines
     assert "pip install uv && uv run pytest" in lines
 
 

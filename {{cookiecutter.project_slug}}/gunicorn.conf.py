@@ -10,8 +10,8 @@ from gunicorn.glogging import Logger
 
 from app import logs
 
-# One process: it starts fastest, is smallest, and a fraction of a CPU has no use for a second. Where
-# there are more CPUs, WEB_CONCURRENCY is their number. App Engine sends it up to ten requests at once.
+# One process: it starts fastest, is smallest, and a fraction of a CPU has no use for a second.
+# Where there are more CPUs, WEB_CONCURRENCY is their number. App Engine sends ten requests at once.
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = 16

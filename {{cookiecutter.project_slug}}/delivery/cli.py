@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGETS: Mapping[str, Callable[[Runner], Target]] = {"appengine": appengine.AppEngine}
 
 TIMEOUT = 120.0
+COMMITS = "default: the one of the checked-out commit"
 ROLLBACK_TIMEOUT = 30.0  # in an emergency the next candidate is worth more than patience
 
 EPILOG = f"""\
@@ -46,7 +47,8 @@ of the checked-out commit: v<commit time, UTC>-<commit>.
 
 environment variables:
 {appengine.SETTINGS}
-  SSL_CERT_FILE, HTTPS_PROXY, NO_COLOR are honoured. CI makes the first two kinds mandatory.
+In CI, GAE_PROJECT and one of the two logins are required. SSL_CERT_FILE, HTTPS_PROXY and NO_COLOR
+are honoured.
 
 exit codes:
   0  done, also when there was nothing to do
@@ -179,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         "check a version on its own address; one that fails and has no traffic is deleted",
         timeout=TIMEOUT,
     )
-    verb.add_argument("version", nargs="?", metavar="VERSION")
+    verb.add_argument("version", nargs="?", metavar="VERSION", help=COMMITS)
 
     verb = add(
         "promote",
@@ -187,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         "check a version and give it the traffic; taken back if production then fails",
         timeout=TIMEOUT,
     )
-    verb.add_argument("version", nargs="?", metavar="VERSION")
+    verb.add_argument("version", nargs="?", metavar="VERSION", help=COMMITS)
     verb.add_argument(
         "--canary", type=_share, metavar="PERCENT", help="give it this share only (1 to 99)"
     )
@@ -199,7 +201,9 @@ def _parser() -> argparse.ArgumentParser:
         "give all traffic to the newest older version that works, or to VERSION",
         timeout=ROLLBACK_TIMEOUT,
     )
-    verb.add_argument("version", nargs="?", metavar="VERSION")
+    verb.add_argument(
+        "version", nargs="?", metavar="VERSION", help="default: the newest older one that works"
+    )
 
     verb = add(
         "prune", lambda job, o: upkeep.prune(job, keep=o.keep), "delete versions that nobody needs"

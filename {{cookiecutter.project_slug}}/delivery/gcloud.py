@@ -141,8 +141,8 @@ def trim(words: str) -> str:
 def _advice(words: str, role: str) -> str:
     if _LOGIN_FAILED.search(words):
         return (
-            "in a job: check the audience in id_tokens and the provider's condition, or the key\n"
-            '(README.md, "Connect GitLab and Google Cloud"); on a laptop: gcloud auth login'
+            "on a laptop: gcloud auth login; in a job: check the audience in id_tokens and the\n"
+            'provider\'s condition, or the key (README.md, "Connect GitLab and Google Cloud")'
         )
     if _FORBIDDEN.search(words):
         for pattern, needed in _ROLES:
