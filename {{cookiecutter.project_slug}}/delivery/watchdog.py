@@ -32,7 +32,7 @@ def stop_tree(pid: int, *, grace: float = 5.0) -> None:
 def main(directory: Path) -> None:
     """Wait for the owner's end, then stop what it left running and remove its directory."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
+        if hasattr(signal, name):  # pragma: no branch - Windows lacks the last one
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     running: set[int] = set()
     for line in sys.stdin:
