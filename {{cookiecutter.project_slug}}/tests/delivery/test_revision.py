@@ -62,6 +62,18 @@ def test_a_clean_tree_may_be_deployed_whatever_lies_around_untracked(runner: Run
     revision.refuse_uncommitted(runner)
 
 
+def test_a_new_file_of_the_application_is_refused_because_it_would_be_uploaded(
+    runner: Runner,
+) -> None:
+    (runner.root / "app").mkdir()
+    (runner.root / "app" / ".DS_Store").write_text("")
+    revision.refuse_uncommitted(runner)
+    (runner.root / "app" / "draft.py").write_text("")
+    with pytest.raises(RefusedError) as caught:
+        revision.refuse_uncommitted(runner)
+    assert "app/draft.py" in caught.value.why
+
+
 @pytest.mark.parametrize("staged", [True, False])
 def test_changes_that_are_not_committed_are_refused_and_listed(
     runner: Runner, *, staged: bool
