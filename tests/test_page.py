@@ -37,12 +37,13 @@ def address(bake: Bake, tools: Path) -> Iterator[str]:
         text=True,
     )
     assert server.stderr is not None
-    for line in server.stderr:
-        if f"Running on http://127.0.0.1:{port}" in line:
-            break
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.communicate(timeout=10)
+    try:
+        running = next(line for line in server.stderr if "Running on" in line)
+        assert running.strip().endswith(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
 
 
 @pytest.fixture

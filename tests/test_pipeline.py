@@ -187,8 +187,6 @@ def test_a_change_is_checked_by_the_jobs_as_they_are(gitlab: GitLab, kind: Varia
 
     assert pipeline.jobs.pop("audit") in {"passed", "warned"}  # it asks the world of today
     assert pipeline.jobs == {"check": "passed", "test": "passed", "build": "passed"}, pipeline.said
-    reports = {path.name for path in gitlab.folder.glob("clone*/reports/*")}
-    assert reports == {"code-quality.json", "coverage.xml", "junit.xml"}
 
 
 @pytest.mark.pipeline

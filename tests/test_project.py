@@ -1,5 +1,6 @@
 """The baked project at work: its commands, for every choice of answers and every Python here."""
 
+import json
 import os
 import re
 import shutil
@@ -61,6 +62,17 @@ def test_a_default_bake_sets_up_and_passes_its_tests(bake: Bake) -> None:
     assert rates["app/pages.py"] == ("1", "1")
     assert {rate for name, rate in rates.items() if name.startswith("app/")} == {("1", "1")}
     assert project.must("git", "status", "--porcelain") == ""
+
+
+def test_check_writes_a_report_for_gitlab(bake: Bake, tools: Path) -> None:
+    project = bake()
+    project.must("bin/check", VENV=str(tools), CI="true")
+    assert json.loads(project.read("reports/code-quality.json")) == []
+
+    project.write("app/extra.py", "import os\n")
+    assert project.run("bin/check", VENV=str(tools), CI="true").returncode == 1
+    (issue,) = json.loads(project.read("reports/code-quality.json"))
+    assert issue["location"]["path"] == "app/extra.py"
 
 
 @pytest.mark.parametrize("version", PROMPTS["python_version"])

@@ -12,7 +12,7 @@ from tests.conftest import TEMPLATE, Bake, clean_environment
 
 README = (TEMPLATE / "README.md").read_text("utf-8")
 # Parts of addresses and paths that only some machines know.
-LOCAL = re.compile(r"pypi\.org|pythonhosted|npmjs\.org|/(?:root|work|home)/[a-z]|index-url *=")
+LOCAL = re.compile(r"pypi\.org|pythonhosted|npmjs\.org|/(?:root|work)/[a-z]|index-url *=")
 
 
 def run(*command: str | Path, **env: str) -> str:

@@ -47,7 +47,7 @@ def is_review(version: str) -> bool:
 def refuse_uncommitted(runner: Runner) -> None:
     """Stop when files differ from the commit: the version's name would lie about its content."""
     changes = _git(runner, "status", "--porcelain", "--untracked-files=no", "--", ".").rstrip()
-    # A new file of the application would be uploaded; new files elsewhere, and hidden ones, are not.
+    # A new file of the application would be uploaded; one elsewhere, or a hidden one, would not.
     if not changes and (runner.root / "app").is_dir():
         where = ("app", ":(exclude,glob)app/**/.*")
         changes = _git(runner, "status", "--porcelain", "--untracked-files=all", "--", *where)
