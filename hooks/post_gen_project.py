@@ -94,7 +94,10 @@ def executables() -> list[Path]:
 
 def folder() -> str:
     """Give the path from the folder where Cookiecutter was started: this hook runs in another."""
-    return os.path.relpath(Path.cwd(), os.environ.get("PWD", Path.cwd().parent))
+    start = os.environ.get("PWD")
+    if start is None or os.name == "nt":  # Git Bash writes PWD in a way that Windows cannot read
+        return str(Path.cwd())
+    return os.path.relpath(Path.cwd(), start)
 
 
 def make_repository(answers: dict[str, str], scripts: list[Path]) -> str | None:
@@ -115,7 +118,9 @@ def make_repository(answers: dict[str, str], scripts: list[Path]) -> str | None:
             git("add", "--chmod=+x", "--", *map(str, scripts))
     except GitError as error:
         return f"{error}; when it works, type: git init && bin/setup && {commit}"
+    signs = ("config", "--type", "bool", "--default", "false", "--get", "commit.gpgSign")
     try:
+        signed = git(*signs) == "true"
         # --no-verify: the hooks' tools come with bin/setup. Signing could ask for a passphrase.
         git(
             *("-c", "user.useConfigOnly=true", "-c", "commit.gpgSign=false"),
@@ -123,7 +128,7 @@ def make_repository(answers: dict[str, str], scripts: list[Path]) -> str | None:
         )
     except GitError as error:
         return f"no first commit ({error}); when git knows your name and e-mail, type: {commit}"
-    if git("config", "--default", "false", "--type", "bool", "--get", "commit.gpgSign") == "true":
+    if signed:
         return "the first commit is not signed; to sign it, type: git commit --amend --no-edit -S"
     return None
 

@@ -168,9 +168,9 @@ def test_a_repository_is_made_with_hooks_and_one_commit(monkeypatch: pytest.Monk
 
     assert post.make_repository(GOOD, []) is None
     verbs = [next(a for a in call if not a.startswith("-") and "=" not in a) for call in git.calls]
-    assert verbs == ["rev-parse", "init", "config", "add", "commit", "config"]
+    assert verbs == ["rev-parse", "init", "config", "add", "config", "commit"]
     assert git.calls[2] == ("config", "core.hooksPath", ".githooks")
-    assert git.calls[-2][-1] == "Start from the-template 1.2.3"
+    assert git.calls[-1][-1] == "Start from the-template 1.2.3"
 
 
 @pytest.mark.parametrize("verb", ["init", "config", "add"])
