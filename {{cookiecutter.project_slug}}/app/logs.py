@@ -48,10 +48,13 @@ def configure() -> None:
 
 def config() -> dict[str, Any]:
     """Give the configuration for `logging.config.dictConfig` that suits this process."""
+    level = os.environ.get("LOG_LEVEL", "INFO").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ValueError(f"LOG_LEVEL is {level!r}: make it DEBUG, INFO, WARNING or ERROR")
     formatter = "text" if get_debug_flag() else "json"
     return CONFIG | {
         "handlers": {"console": CONFIG["handlers"]["console"] | {"formatter": formatter}},
-        "root": CONFIG["root"] | {"level": os.environ.get("LOG_LEVEL", "INFO").upper()},
+        "root": CONFIG["root"] | {"level": level},
     }
 
 

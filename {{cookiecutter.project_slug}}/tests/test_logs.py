@@ -97,3 +97,10 @@ def test_the_level_is_a_setting(
     logging.getLogger("shop").warning("only 3 left")
 
     assert capsys.readouterr().err == ""
+
+
+def test_a_level_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+
+    with pytest.raises(ValueError, match="LOG_LEVEL is 'LOUD'"):
+        create_app()
