@@ -58,6 +58,13 @@ class BakedProject:
         assert done.returncode == 0, f"{command} gave {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def add_origin(self, folder: Path) -> Path:
+        """Make an empty bare repository in a folder, and the project's origin of it."""
+        bare = folder / "origin.git"
+        self.must("git", "init", "--quiet", "--bare", "--initial-branch=main", bare)
+        self.must("git", "remote", "add", "origin", bare)
+        return bare
+
     def read(self, name: str) -> str:
         """Read a file of the project."""
         return (self.path / name).read_text("utf-8")

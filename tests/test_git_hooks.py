@@ -17,8 +17,7 @@ def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
     """Give a project with its tools, and a bare repository as its origin."""
     project = bake()
     project.env = {"VENV": str(tools)}
-    project.must("git", "init", "-q", "--bare", "--initial-branch=main", tmp_path / "origin.git")
-    project.must("git", "remote", "add", "origin", tmp_path / "origin.git")
+    project.add_origin(tmp_path)
     return project
 
 

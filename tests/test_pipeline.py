@@ -33,8 +33,7 @@ def pipeline(render: Bake) -> dict[str, Any]:
 def project(bake: Bake, tmp_path: Path) -> BakedProject:
     """Give a project that was pushed to a bare repository."""
     project = bake()
-    project.must("git", "init", "--quiet", "--bare", "--initial-branch=main", tmp_path / "bare.git")
-    project.must("git", "remote", "add", "origin", tmp_path / "bare.git")
+    project.add_origin(tmp_path)
     push(project)
     return project
 
@@ -44,7 +43,7 @@ def gitlab(project: BakedProject, tmp_path: Path) -> GitLab:
     """Give the GitLab that the project was pushed to."""
     assert project
     (tmp_path / "gitlab").mkdir()
-    return GitLab(tmp_path / "bare.git", tmp_path / "gitlab")
+    return GitLab(tmp_path / "origin.git", tmp_path / "gitlab")
 
 
 def push(project: BakedProject, **files: str) -> None:

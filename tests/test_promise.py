@@ -62,8 +62,7 @@ def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
         pytest.skip("needs containers that share this machine's network")
     project = bake()
     project.env = {"VENV": str(tools)}
-    project.must("git", "init", "--quiet", "--bare", "--initial-branch=main", tmp_path / "bare.git")
-    project.must("git", "remote", "add", "origin", tmp_path / "bare.git")
+    project.add_origin(tmp_path)
     return project
 
 
@@ -72,7 +71,7 @@ def gitlab(project: BakedProject, tmp_path: Path) -> GitLab:
     """Give the GitLab that has the project."""
     assert project
     (tmp_path / "gitlab").mkdir()
-    return GitLab(tmp_path / "bare.git", tmp_path / "gitlab")
+    return GitLab(tmp_path / "origin.git", tmp_path / "gitlab")
 
 
 def test_a_merge_request_gets_a_version_to_look_at(project: BakedProject, gitlab: GitLab) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.answers import PROMPTS
 from tests.conftest import TEMPLATE, Bake, clean_environment
+from tests.tools import require
 
 README = (TEMPLATE / "README.md").read_text("utf-8")
 # Parts of addresses and paths that only some machines know.
@@ -95,6 +96,18 @@ def test_the_recipe_for_a_file_of_answers_bakes(tmp_path: Path) -> None:
 def test_an_unknown_prompt_cannot_slip_into_a_test(bake: Bake) -> None:
     with pytest.raises(AssertionError, match="no prompt"):
         bake(projekt_name="Oops")
+
+
+def test_a_missing_tool_skips_a_test_or_fails_it_where_it_is_required(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("REQUIRE_TOOLS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="needs no-such-tool"):
+        require("no-such-tool")
+    for required in ("all", "docker,no-such-tool"):
+        monkeypatch.setenv("REQUIRE_TOOLS", required)
+        with pytest.raises(pytest.fail.Exception, match="no-such-tool is required"):
+            require("no-such-tool")
 
 
 def test_locking_the_template_again_changes_nothing(tmp_path: Path) -> None:
