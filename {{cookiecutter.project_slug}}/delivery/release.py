@@ -61,13 +61,13 @@ def _verify(job: Job, name: str) -> str:
         raise DeliveryError(
             f"{name} is not healthy; it was not deleted, because it has {share:g} % of the traffic",
             why=finding.why,
-            then="python -m delivery rollback, or deliver a commit that mends it",
+            then="python -m delivery rollback, or deliver a commit that fixes it",
         )
     job.target.delete(name)
     raise DeliveryError(
         f"{name} is not healthy" + ("" if job.dry_run else ", so it was deleted"),
         why=finding.why,
-        then="read its log for the reason, then deliver a commit that mends it",
+        then="read its log for the reason, then deliver a commit that fixes it",
     )
 
 

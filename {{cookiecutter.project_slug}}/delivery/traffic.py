@@ -39,7 +39,7 @@ def promote(job: Job, given: str | None, *, canary: int | None = None, force: bo
             raise RefusedError(
                 f"{version.id} is not healthy, so it does not get traffic",
                 why=finding.why,
-                then="mend what it needs and repeat this, or deliver a commit that mends it",
+                then="fix what it needs and repeat this, or deliver a commit that fixes it",
             )
         job.console.warn(f"{version.id} is not healthy, and is promoted by force: {finding.why}")
     url = _move(job, before, wanted)
@@ -247,5 +247,5 @@ def _restore(job: Job, before: Split, wanted: Split, why: str) -> None:
     raise RestoredError(
         f"production failed its check with {describe(wanted)}, so the traffic was moved back",
         why=why,
-        then="deliver a commit that mends it; the version is still there to look at",
+        then="deliver a commit that fixes it; the version is still there to look at",
     )
