@@ -69,7 +69,7 @@ def test_no_template_mark_is_left(render: Bake, answers: dict[str, Any]) -> None
         assert b"cookiecutter" not in content, name
         if not name.startswith("app/templates/"):  # Flask's own marks are at home there
             assert b"{%" not in content, name
-            assert b"{{" not in content.replace(b"{{.", b""), name
+            assert b"{{" not in content, name
 
 
 @pytest.mark.parametrize("answers", EACH_CHOICE, ids=show)
