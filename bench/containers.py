@@ -28,8 +28,8 @@ from cookiecutter.main import cookiecutter
 TEMPLATE = Path(__file__).parents[1]
 sys.path.insert(0, str(TEMPLATE))  # for the helpers that the tests have
 
-from tests.containers.engine import Container, container, docker, inspect, until  # noqa: E402
-from tests.containers.traffic import Load, Switch  # noqa: E402
+from tests.support.engine import Container, container, docker, inspect, until  # noqa: E402
+from tests.support.traffic import Load, Switch  # noqa: E402
 
 RUN = f"bench-{uuid.uuid4().hex[:8]}"
 F1 = ("--cpus=0.6", "--memory=384m")  # App Engine's smallest class

@@ -13,7 +13,7 @@ from cookiecutter.main import cookiecutter
 from filelock import FileLock
 from pytest_cookies.plugin import Cookies
 
-from tests.answers import PROMPTS
+from tests.support.answers import PROMPTS
 
 TEMPLATE = Path(__file__).parents[1]
 PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from tests.appengine import AppEngine
+from emulators.appengine import AppEngine
 from tests.conftest import PROJECT, TEMPLATE, clean_environment
-from tests.tools import require
+from tests.support.tools import require
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator")]
 
@@ -613,7 +613,7 @@ class TestLifetime:
         assert not bundle.parent.exists()
 
     def test_it_runs_as_a_command_until_interrupted(self) -> None:
-        command = [sys.executable, "-m", "tests.appengine", "--credentials", "key"]
+        command = [sys.executable, "-m", "emulators.appengine", "--credentials", "key"]
         with subprocess.Popen(command, cwd=TEMPLATE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             variables = {}

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from tests.answers import HOSTILE, PROMPTS, PROSE, choices, each_choice, show
 from tests.conftest import PROJECT, TEMPLATE, Bake, BakedProject
+from tests.support.answers import HOSTILE, PROMPTS, PROSE, choices, each_choice, show
 
 pytestmark = pytest.mark.fast
 

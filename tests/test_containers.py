@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from cookiecutter.main import cookiecutter
 
-from tests.answers import PROMPTS
 from tests.conftest import TEMPLATE, Bake, BakedProject
-from tests.containers.engine import Container, container, docker, free_port, inspect, page, until
-from tests.containers.traffic import Load, Switch
-from tests.tools import require
+from tests.support.answers import PROMPTS
+from tests.support.engine import Container, container, docker, free_port, inspect, page, until
+from tests.support.tools import require
+from tests.support.traffic import Load, Switch
 
 # One worker of pytest-xdist runs all of these: they share what they build.
 pytestmark = [pytest.mark.containers, pytest.mark.xdist_group("containers")]

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from cookiecutter.main import cookiecutter
 
-from tests.appengine import AppEngine, Gate
+from emulators.appengine import AppEngine, Gate
 from tests.conftest import PROJECT, TEMPLATE, clean_environment
-from tests.tools import require
-from tests.visitors import Load, ask, connect
+from tests.support.tools import require
+from tests.support.visitors import Load, ask, connect
 
 pytestmark = pytest.mark.delivery
 

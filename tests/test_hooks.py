@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.answers import HOSTILE, PROSE
 from tests.conftest import PROJECT, TEMPLATE
+from tests.support.answers import HOSTILE, PROSE
 
 pytestmark = pytest.mark.fast
 

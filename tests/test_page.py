@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Request, sync_playwright
 
 from tests.conftest import TEMPLATE, Bake, clean_environment
-from tests.tools import require
+from tests.support.tools import require
 
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", TEMPLATE / "artifacts"))
 # Chromium calls home when it starts, unless told not to; as root it has no sandbox.

@@ -7,8 +7,16 @@ import pytest
 import yaml
 
 from tests.conftest import Bake, BakedProject
-from tests.gitlab import DEFAULT_BRANCH, FORK, MERGE_REQUEST, OTHER_BRANCH, TAG, GitLab, Variables
-from tests.tools import require
+from tests.support.gitlab import (
+    DEFAULT_BRANCH,
+    FORK,
+    MERGE_REQUEST,
+    OTHER_BRANCH,
+    TAG,
+    GitLab,
+    Variables,
+)
+from tests.support.tools import require
 
 CHECKS = {"check": "on_success", "test": "on_success", "audit": "on_success", "build": "on_success"}
 DELIVERY = {"deploy": "on_success", "prune": "on_success", "rollback": "manual"}

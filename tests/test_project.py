@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.answers import HOSTILE, PROMPTS, PROSE, pairs, show
 from tests.conftest import PROJECT, Bake, BakedProject
-from tests.tools import find_python, require
+from tests.support.answers import HOSTILE, PROMPTS, PROSE, pairs, show
+from tests.support.tools import find_python, require
 
 SCRIPTS = ("check", "dev", "lock", "pushed", "setup", "test")
 # What the scripts need of a system besides Python and uv.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.appengine import AppEngine
+from emulators.appengine import AppEngine
 from tests.conftest import Bake, BakedProject
-from tests.gitlab import DEFAULT_BRANCH, MERGE_REQUEST, GitLab, Pipeline, Variables
-from tests.tools import require
-from tests.visitors import Load, ask, connect
+from tests.support.gitlab import DEFAULT_BRANCH, MERGE_REQUEST, GitLab, Pipeline, Variables
+from tests.support.tools import require
+from tests.support.visitors import Load, ask, connect
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.delivery, pytest.mark.containers]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers import PROMPTS
 from tests.conftest import TEMPLATE, Bake, clean_environment
-from tests.tools import require
+from tests.support.answers import PROMPTS
+from tests.support.tools import require
 
 README = (TEMPLATE / "README.md").read_text("utf-8")
 # Parts of addresses and paths that only some machines know.
@@ -125,3 +125,10 @@ def test_locking_the_template_again_changes_nothing(tmp_path: Path) -> None:
 
     assert {p.name: p.read_bytes() for p in copy.glob("*slug*/requirements*.txt")} == before
     assert len(before) == 2
+
+
+def test_delivery_is_covered_by_its_unit_tests() -> None:
+    """They are not in the bake, so nobody else asks."""
+    gate = ("--cov=delivery", "--cov-branch", "--cov-report=term-missing", "--cov-fail-under=95")
+
+    run("pytest", "tests/delivery", "--numprocesses=0", *gate)

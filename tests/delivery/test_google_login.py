@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
 from delivery import google_login
 from delivery.console import Console
 from delivery.errors import MisuseError

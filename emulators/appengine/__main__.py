@@ -1,4 +1,4 @@
-"""`python -m tests.appengine`: an emulator to play with, and for pipelines in other programs."""
+"""`python -m emulators.appengine`: an emulator to play with, and for pipelines elsewhere."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ DAY = 86400
 
 def main() -> None:
     """Print export lines for a shell, then serve until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m tests.appengine", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m emulators.appengine", description=__doc__)
     parser.add_argument("--project", default="demo-project")
     parser.add_argument("--port", type=int, default=0, help="of the APIs; a free one by default")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that operations take")

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from fakes import Clock
-
 from delivery import check
 from delivery.check import Checker, Finding, NoReplyError, Reply, UnreachableError, fetch
 from delivery.console import Console
+
+from tests.delivery.fakes import Clock
 
 URL = "https://v1.test"
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from fakes import failure, scripted
-
 from delivery import gcloud
 from delivery.errors import CommandError
 from delivery.gcloud import Gcloud
+
+from tests.delivery.fakes import failure, scripted
 
 HTTP_503 = """\
 ERROR: (gcloud.app.versions.list) HttpError accessing <https://x.test/v1/apps/demo?alt=json>: \

@@ -8,7 +8,7 @@ from collections import Counter
 from http.client import HTTPException, HTTPSConnection
 from typing import Self
 
-from tests.appengine import AppEngine
+from emulators.appengine import AppEngine
 
 
 def connect(gae: AppEngine) -> "contextlib.closing[HTTPSConnection]":

@@ -6,13 +6,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from fakes import NEW, OLD, PUBLIC, FakeTarget, program
-
 from delivery import cli
 from delivery.check import Reply
 from delivery.errors import AlarmError, DeliveryError, Interrupted, MisuseError
 from delivery.process import Runner
 from delivery.target import Target
+
+from tests.delivery.fakes import NEW, OLD, PUBLIC, FakeTarget, program
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)

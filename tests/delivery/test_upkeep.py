@@ -3,10 +3,20 @@
 from datetime import timedelta
 
 import pytest
-from fakes import DEPLOYED, NEW, NEWEST, OLD, OLDEST, PUBLIC, FakeTarget, bench, url_of
-
 from delivery import upkeep
 from delivery.errors import MisuseError
+
+from tests.delivery.fakes import (
+    DEPLOYED,
+    NEW,
+    NEWEST,
+    OLD,
+    OLDEST,
+    PUBLIC,
+    FakeTarget,
+    bench,
+    url_of,
+)
 
 MANY = [f"v202610{day:02}t100000-aaaaaaaa" for day in range(1, 9)]
 

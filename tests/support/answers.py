@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPTS: dict[str, Any] = json.loads(
-    Path(__file__).parents[1].joinpath("cookiecutter.json").read_text("utf-8")
+    Path(__file__).parents[2].joinpath("cookiecutter.json").read_text("utf-8")
 )
 
 # Each of these has a meaning in some format that a bake writes, and must not have it there.

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes import ScriptedRunner, failure, scripted
-
 from delivery.appengine import AppEngine
 from delivery.errors import CommandError, MisuseError
 from delivery.target import Version
+
+from tests.delivery.fakes import ScriptedRunner, failure, scripted
 
 V1 = {
     "id": "v1",

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
-from tests.containers.engine import until
+from tests.support.engine import until
 
 
 class Switch:

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes import DEPLOYED, NEW, OLD
-
 from delivery import revision
 from delivery.console import Console
 from delivery.errors import MisuseError, RefusedError
 from delivery.process import Runner
 from delivery.target import Version
 from delivery.vault import Vault
+
+from tests.delivery.fakes import DEPLOYED, NEW, OLD
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 

@@ -1,8 +1,6 @@
 """Moving traffic: promote and rollback."""
 
 import pytest
-from fakes import AWAY, NEW, NEWEST, OLD, OLDEST, PUBLIC, FakeTarget, bench, failure, url_of
-
 from delivery import traffic
 from delivery.errors import (
     AlarmError,
@@ -13,6 +11,19 @@ from delivery.errors import (
     RestoredError,
 )
 from delivery.target import Split
+
+from tests.delivery.fakes import (
+    AWAY,
+    NEW,
+    NEWEST,
+    OLD,
+    OLDEST,
+    PUBLIC,
+    FakeTarget,
+    bench,
+    failure,
+    url_of,
+)
 
 
 def target(*idle: str, serving: Split) -> FakeTarget:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tests.conftest import clean_environment
-from tests.tools import FINDERS, require
+from tests.support.tools import FINDERS, require
 
 # What GitLab sets in each kind of pipeline, as far as rules and scripts look at it.
 MERGE_REQUEST = {

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from fakes import AWAY, NEW, OLD, FakeTarget, bench, url_of
-
 from delivery import release
 from delivery.check import Finding
 from delivery.errors import DeliveryError, MisuseError, RefusedError
+
+from tests.delivery.fakes import AWAY, NEW, OLD, FakeTarget, bench, url_of
 
 
 def serving_old() -> FakeTarget:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes import program
-
 from delivery.console import Console
 from delivery.errors import CommandError, Interrupted, MisuseError
 from delivery.process import Runner
 from delivery.vault import Vault
 from delivery.watchdog import stop_tree
+
+from tests.delivery.fakes import program
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are shell scripts")
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_process import is_running, wait_until
-
 from delivery import watchdog
 from delivery.errors import MisuseError
 from delivery.vault import Vault
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.delivery.test_process import is_running, wait_until
+
+ROOT = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
 
 posix = pytest.mark.skipif(os.name == "nt", reason="no such signals and modes on Windows")
 

@@ -3,7 +3,6 @@
 import io
 
 import pytest
-
 from delivery.console import Console
 from delivery.errors import DeliveryError
 

@@ -1,0 +1,1 @@
+"""What the tests share: bakes, tools, load, and programs that stand around a project."""
