@@ -32,11 +32,13 @@ class Host(Protocol):
 class Admin:
     """The state of one project's application, changed only through API calls."""
 
-    def __init__(self, project: str, host: Host, *, bucket: str, created: bool, latency: float):
+    def __init__(
+        self, project: str, host: Host, *, buckets: tuple[str, str], created: bool, latency: float
+    ):
         self.project = project
         self.services: dict[str, Service] = {}
         self._host = host
-        self._bucket = bucket
+        self._code_bucket, self._default_bucket = buckets
         self._created = created
         self.latency = latency
         self._operations: dict[str, dict[str, Any]] = {}
@@ -61,8 +63,8 @@ class Admin:
                 "name": f"apps/{project}",
                 "id": project,
                 "locationId": "europe-west",
-                "codeBucket": self._bucket,
-                "defaultBucket": f"{project}.appspot.com",
+                "codeBucket": self._code_bucket,
+                "defaultBucket": self._default_bucket,
                 "defaultHostname": self._host.hostname,
                 "gcrDomain": "eu.gcr.io",
                 "servingStatus": "SERVING",
