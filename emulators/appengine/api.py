@@ -96,14 +96,29 @@ class Api:
             ),
             _route("DELETE", OBJECT, "storage.objects.delete", storage.delete_object, "request"),
             _route(
-                "POST", "/v1/apps", "appengine.applications.create", admin.create_app, "request"
+                "POST",
+                "/v1/apps",
+                "appengine.applications.create",
+                admin.create_app,
+                "request",
+                "account",
             ),
             _route("GET", APP, "appengine.applications.get", admin.get_app),
-            _route("GET", f"{APP}/services", "appengine.services.list", admin.list_services),
+            _route(
+                "GET", f"{APP}/services", "appengine.services.list", admin.list_services, "request"
+            ),
             _route("GET", SERVICE, "appengine.services.get", admin.get_service),
-            _route("PATCH", SERVICE, "appengine.services.update", admin.set_split, "request"),
-            _route("DELETE", SERVICE, "appengine.services.delete", admin.delete_service),
-            _route("GET", f"{SERVICE}/versions", "appengine.versions.list", admin.list_versions),
+            _route(
+                "PATCH", SERVICE, "appengine.services.update", admin.set_split, "request", "account"
+            ),
+            _route("DELETE", SERVICE, "appengine.services.delete", admin.delete_service, "account"),
+            _route(
+                "GET",
+                f"{SERVICE}/versions",
+                "appengine.versions.list",
+                admin.list_versions,
+                "request",
+            ),
             _route(
                 "POST",
                 f"{SERVICE}/versions",
@@ -112,9 +127,16 @@ class Api:
                 "request",
                 "account",
             ),
-            _route("GET", VERSION, "appengine.versions.get", admin.get_version),
+            _route("GET", VERSION, "appengine.versions.get", admin.get_version, "request"),
             _route("PATCH", VERSION, "appengine.versions.update", admin.update_version),
-            _route("DELETE", VERSION, "appengine.versions.delete", admin.delete_version),
+            _route("DELETE", VERSION, "appengine.versions.delete", admin.delete_version, "account"),
+            _route(
+                "GET",
+                f"{APP}/operations",
+                "appengine.operations.list",
+                admin.list_operations,
+                "request",
+            ),
             _route(
                 "GET",
                 f"{APP}/operations/(?P<operation>[^/]+)",

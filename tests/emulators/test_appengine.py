@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from tests.conftest import TEMPLATE
 from tests.emulators.clients import FILES, Person, call, deploy, get, wait_until
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator")]
+
+
+def pending(gae: AppEngine) -> list[str]:
+    """List the targets of the operations that still run."""
+    answer = call(gae, "GET", f"v1/apps/{gae.project}/operations?filter=done:false")[1]
+    return [operation["metadata"]["target"] for operation in answer.get("operations", [])]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +85,26 @@ class TestTheRealGcloud:
             done = Person(gae, tmp_path).deploy("one")
             assert done.returncode == 0, done.stderr
             assert sum("/operations/" in call.path for call in gae.requests) >= 1
+
+    def test_lists_the_operations_that_still_run(self, tmp_path: Path) -> None:
+        with AppEngine() as gae:
+            person = Person(gae, tmp_path)
+            for version in ("one", "two", "three"):
+                assert deploy(gae, version)[0] == 200
+            gae.admin.latency = 5.0
+            command = ("app", "versions", "delete", "two", "three", "--service=default")
+            with ThreadPoolExecutor() as pool:
+                deleting = pool.submit(person.gcloud, *command)
+                wait_until(lambda: pending(gae))
+                listed = person.ask("app", "operations", "list", "--pending")
+                gae.admin.latency = 0.0
+                done = deleting.result()
+            assert [operation["status"] for operation in listed] == ["PENDING"]
+            assert done.returncode == 0, done.stderr
+            assert gae.versions == ["one"]
+            assert pending(gae) == []
+            assert len(person.ask("app", "operations", "list")) == 5
+            assert gae.unmodelled == []
 
     def test_says_to_create_the_app_where_there_is_none(self, tmp_path: Path) -> None:
         with AppEngine(created=False) as gae:
@@ -244,15 +271,66 @@ class TestRules:
 
     def test_one_operation_at_a_time_on_a_version(self) -> None:
         with AppEngine(latency=0.3) as gae:
-            assert deploy(gae, "one")[1]["done"] is False
+            assert "done" not in deploy(gae, "one")[1]
             status, answer = deploy(gae, "one")
             assert status == 409
             assert "already in progress" in answer["error"]["message"]
 
-    def test_traffic_goes_only_to_versions_that_exist_and_adds_up(self, gae: AppEngine) -> None:
-        path = "v1/apps/demo-project/services/default?updateMask=split"
-        for allocations, status in (({"none": 1}, 404), ({"one": 0.5}, 400), ({"two": 1}, 200)):
-            assert call(gae, "PATCH", path, {"split": {"allocations": allocations}})[0] == status
+    def test_versions_can_be_deleted_at_the_same_time(self) -> None:
+        with AppEngine() as gae:
+            for version in ("one", "two", "three"):
+                assert deploy(gae, version)[0] == 200
+            gae.admin.latency = 0.5
+            path = f"apps/{gae.project}/services/default/versions"
+            for version in ("two", "three"):
+                assert call(gae, "DELETE", f"v1/{path}/{version}")[0] == 200
+            assert call(gae, "DELETE", f"v1/{path}/two")[0] == 409
+            assert sorted(pending(gae)) == [f"{path}/three", f"{path}/two"]
+            wait_until(lambda: not pending(gae))
+            assert gae.versions == ["one"]
+
+    @pytest.mark.parametrize(
+        ("split", "status"),
+        [
+            ({"allocations": {"two": 1}}, 200),
+            ({"allocations": {"one": 0.999, "two": 0.001}, "shardBy": "RANDOM"}, 200),
+            ({"allocations": {"none": 1}}, 404),
+            ({"allocations": {"one": 0.5}}, 400),
+            ({"allocations": {"one": 0.6, "two": 0.6}, "shardBy": "RANDOM"}, 400),
+            ({"allocations": {"one": 0.9999, "two": 0.0001}, "shardBy": "RANDOM"}, 400),
+            ({"allocations": {"one": 0.999, "two": 0.001}, "shardBy": "IP"}, 400),
+            ({"allocations": {"one": 1, "two": 0}}, 400),
+            ({"allocations": {}}, 400),
+            ({"allocations": {"one": "all"}}, 400),
+            ({"allocations": {"one": 1}, "shardBy": "MOON"}, 400),
+            ({}, 400),
+        ],
+    )
+    def test_a_split_names_versions_that_exist_and_adds_up(
+        self, gae: AppEngine, split: dict[str, Any], status: int
+    ) -> None:
+        before = gae.traffic
+        path = "v1/apps/demo-project/services/default?updateMask=split&migrateTraffic=false"
+        assert call(gae, "PATCH", path, {"split": split})[0] == status
+        assert (gae.traffic == before) is (status != 200)
+
+    def test_a_list_comes_in_pages(self, gae: AppEngine) -> None:
+        path = "v1/apps/demo-project/services/default/versions?pageSize=1"
+        answer = call(gae, "GET", path)[1]
+        seen = [version["id"] for version in answer["versions"]]
+        while token := answer.get("nextPageToken"):
+            answer = call(gae, "GET", f"{path}&pageToken={token}")[1]
+            seen += [version["id"] for version in answer["versions"]]
+        assert seen == gae.versions
+        assert len(seen) >= 2
+
+    def test_the_full_view_alone_has_what_was_deployed(self, gae: AppEngine) -> None:
+        path = "v1/apps/demo-project/services/default/versions"
+        for suffix in ("/one", ""):
+            basic = call(gae, "GET", path + suffix)[1]
+            full = call(gae, "GET", f"{path}{suffix}?view=FULL")[1]
+            shown = [basic, full] if suffix else [basic["versions"][0], full["versions"][0]]
+            assert ["deployment" in version for version in shown] == [False, True]
 
     def test_another_project_is_forbidden(self, gae: AppEngine) -> None:
         assert call(gae, "GET", "v1/apps/not-mine")[0] == 403
