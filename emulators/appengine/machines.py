@@ -9,10 +9,10 @@ from typing import Any
 
 import trustme
 
-from .bucket import Bucket
 from .builder import Builder, BuildError
 from .frontend import Version
 from .instance import Instance
+from .storage import Storage
 from .wire import Server
 
 MEMORY_MB = {"F1": "384", "F2": "768", "F4": "1536", "F4_1G": "3072"}
@@ -47,7 +47,7 @@ class Machines:
         self,
         project: str,
         root: Path,
-        bucket: Bucket,
+        storage: Storage,
         certificates: Certificates,
         *,
         deadline: float,
@@ -55,7 +55,7 @@ class Machines:
         self.hostname = ""  # known once the app's own server listens
         self._project = project
         self._root = root
-        self._bucket = bucket
+        self._storage = storage
         self._certificates = certificates
         self._deadline = deadline
         self._builder = Builder(root)
@@ -117,7 +117,8 @@ class Machines:
             self._builder.discard(version.instance.build)
 
     def _fetch(self, name: str, url: str) -> bytes:
-        data = self._bucket.read(url.rpartition("/")[2])
+        bucket, _, key = url.removeprefix("https://storage.googleapis.com/").partition("/")
+        data = self._storage.read(bucket, key) if bucket in self._storage.buckets else None
         if data is None:
             raise BuildError(f"source file is not in the bucket: {name}")
         return data

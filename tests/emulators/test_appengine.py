@@ -1,7 +1,5 @@
 """The App Engine emulator itself: the real gcloud works with it, and it keeps Google's rules."""
 
-import hashlib
-import http.client
 import json
 import os
 import re
@@ -15,143 +13,23 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emulators.appengine import AppEngine
-from tests.conftest import PROJECT, TEMPLATE, clean_environment
-from tests.support.tools import require
+from tests.conftest import TEMPLATE
+from tests.emulators.clients import FILES, Person, call, deploy, get, wait_until
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator")]
 
-APP = """
-import json, os, signal, time
 
-def app(environ, start_response):
-    path = environ["PATH_INFO"]
-    if path == "/die":
-        os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
-    if path == "/hang":
-        time.sleep(60)
-    if path == "/slow":
-        time.sleep(0.1)
-    headers = {k: v for k, v in environ.items() if k.startswith("HTTP_")}
-    body = {"version": os.environ["GAE_VERSION"], "env": dict(os.environ), "headers": headers}
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(body).encode()]
-"""
-APP_YAML = """
-runtime: python313
-entrypoint: gunicorn -b 127.0.0.1:$PORT --no-control-socket main:app
-automatic_scaling:
-  max_instances: 1
-env_variables:
-  COLOUR: blue
-handlers:
-  - url: /static
-    static_dir: static
-    secure: always
-  - url: /.*
-    script: auto
-    secure: always
-"""
-FILES = {
-    "main.py": APP,
-    "app.yaml": APP_YAML,
-    "empty.py": "",
-    "static/style.css": "body {}",
-    "requirements.txt": (PROJECT / "requirements.txt").read_text("utf-8"),
-    ".gcloudignore": ".gcloudignore\n.git\n",
-}
-ENTRYPOINT = "exec gunicorn -b 127.0.0.1:$PORT --no-control-socket main:app"
-
-
-class Person:
-    """Someone with a folder and a gcloud that is turned to the emulator."""
-
-    def __init__(self, gae: AppEngine, folder: Path, **files: str | None) -> None:
-        self.gae = gae
-        self.folder = folder
-        self.variables = gae.environment(signed_in=True)
-        for name, text in (FILES | files).items():
-            if text is not None:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_text(text, "utf-8")
-
-    def gcloud(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [require("gcloud"), *arguments, f"--project={self.gae.project}"],
-            cwd=self.folder,
-            env=clean_environment() | self.variables | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def deploy(self, version: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        options = ["-q", "--no-promote", f"--version={version}", "app.yaml"]
-        return self.gcloud("app", "deploy", *options, **variables)
-
-    def ask(self, *arguments: str) -> Any:
-        done = self.gcloud(*arguments, "--format=json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-def get(gae: AppEngine, url: str) -> tuple[int, dict[str, str], bytes]:
-    """GET without following redirects."""
-    kind, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    connection: http.client.HTTPConnection
-    if kind == "https":
-        connection = http.client.HTTPSConnection(host, timeout=30, context=gae.client_tls())
-    else:
-        connection = http.client.HTTPConnection(host, timeout=30)
-    connection.request("GET", slash + path)
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, dict(answer.getheaders()), body
-
-
-def call(
-    gae: AppEngine, method: str, path: str, body: bytes | dict[str, Any] = b"", token: str = ""
-) -> tuple[int, dict[str, Any]]:
-    """One API request as gcloud's would be, for rules that need no gcloud to show."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(gae.api_url + path, data or None, method=method)
-    request.add_header("Authorization", f"Bearer {token or gae.tokens.issue('someone')}")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def deploy(gae: AppEngine, version: str, service: str = "default", **changes: Any) -> Any:
-    """Deploy through the API alone; `changes` replace fields of the version or, named, files."""
-    files = {k: v for k, v in (FILES | changes.pop("files", {})).items() if v is not None}
-    manifest = {}
-    for name, text in files.items():
-        sha1 = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        bucket = f"staging.{gae.project}.appspot.com"
-        upload = f"upload/storage/v1/b/{bucket}/o?uploadType=media&name={sha1}"
-        assert call(gae, "POST", upload, text.encode() or b"\n")[0] == 200
-        manifest[name] = {"sourceUrl": f"https://storage.googleapis.com/{bucket}/{sha1}"}
-    resource = {
-        "id": version,
-        "runtime": "python313",
-        "entrypoint": {"shell": ENTRYPOINT},
-        "deployment": {"files": manifest},
-    }
-    path = f"v1/apps/{gae.project}/services/{service}/versions"
-    return call(gae, "POST", path, resource | changes)
+def pending(gae: AppEngine) -> list[str]:
+    """List the targets of the operations that still run."""
+    answer = call(gae, "GET", f"v1/apps/{gae.project}/operations?filter=done:false")[1]
+    return [operation["metadata"]["target"] for operation in answer.get("operations", [])]
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +85,26 @@ class TestTheRealGcloud:
             done = Person(gae, tmp_path).deploy("one")
             assert done.returncode == 0, done.stderr
             assert sum("/operations/" in call.path for call in gae.requests) >= 1
+
+    def test_lists_the_operations_that_still_run(self, tmp_path: Path) -> None:
+        with AppEngine() as gae:
+            person = Person(gae, tmp_path)
+            for version in ("one", "two", "three"):
+                assert deploy(gae, version)[0] == 200
+            gae.admin.latency = 5.0
+            command = ("app", "versions", "delete", "two", "three", "--service=default")
+            with ThreadPoolExecutor() as pool:
+                deleting = pool.submit(person.gcloud, *command)
+                wait_until(lambda: pending(gae))
+                listed = person.ask("app", "operations", "list", "--pending")
+                gae.admin.latency = 0.0
+                done = deleting.result()
+            assert [operation["status"] for operation in listed] == ["PENDING"]
+            assert done.returncode == 0, done.stderr
+            assert gae.versions == ["one"]
+            assert pending(gae) == []
+            assert len(person.ask("app", "operations", "list")) == 5
+            assert gae.unmodelled == []
 
     def test_says_to_create_the_app_where_there_is_none(self, tmp_path: Path) -> None:
         with AppEngine(created=False) as gae:
@@ -373,15 +271,66 @@ class TestRules:
 
     def test_one_operation_at_a_time_on_a_version(self) -> None:
         with AppEngine(latency=0.3) as gae:
-            assert deploy(gae, "one")[1]["done"] is False
+            assert "done" not in deploy(gae, "one")[1]
             status, answer = deploy(gae, "one")
             assert status == 409
             assert "already in progress" in answer["error"]["message"]
 
-    def test_traffic_goes_only_to_versions_that_exist_and_adds_up(self, gae: AppEngine) -> None:
-        path = "v1/apps/demo-project/services/default?updateMask=split"
-        for allocations, status in (({"none": 1}, 404), ({"one": 0.5}, 400), ({"two": 1}, 200)):
-            assert call(gae, "PATCH", path, {"split": {"allocations": allocations}})[0] == status
+    def test_versions_can_be_deleted_at_the_same_time(self) -> None:
+        with AppEngine() as gae:
+            for version in ("one", "two", "three"):
+                assert deploy(gae, version)[0] == 200
+            gae.admin.latency = 0.5
+            path = f"apps/{gae.project}/services/default/versions"
+            for version in ("two", "three"):
+                assert call(gae, "DELETE", f"v1/{path}/{version}")[0] == 200
+            assert call(gae, "DELETE", f"v1/{path}/two")[0] == 409
+            assert sorted(pending(gae)) == [f"{path}/three", f"{path}/two"]
+            wait_until(lambda: not pending(gae))
+            assert gae.versions == ["one"]
+
+    @pytest.mark.parametrize(
+        ("split", "status"),
+        [
+            ({"allocations": {"two": 1}}, 200),
+            ({"allocations": {"one": 0.999, "two": 0.001}, "shardBy": "RANDOM"}, 200),
+            ({"allocations": {"none": 1}}, 404),
+            ({"allocations": {"one": 0.5}}, 400),
+            ({"allocations": {"one": 0.6, "two": 0.6}, "shardBy": "RANDOM"}, 400),
+            ({"allocations": {"one": 0.9999, "two": 0.0001}, "shardBy": "RANDOM"}, 400),
+            ({"allocations": {"one": 0.999, "two": 0.001}, "shardBy": "IP"}, 400),
+            ({"allocations": {"one": 1, "two": 0}}, 400),
+            ({"allocations": {}}, 400),
+            ({"allocations": {"one": "all"}}, 400),
+            ({"allocations": {"one": 1}, "shardBy": "MOON"}, 400),
+            ({}, 400),
+        ],
+    )
+    def test_a_split_names_versions_that_exist_and_adds_up(
+        self, gae: AppEngine, split: dict[str, Any], status: int
+    ) -> None:
+        before = gae.traffic
+        path = "v1/apps/demo-project/services/default?updateMask=split&migrateTraffic=false"
+        assert call(gae, "PATCH", path, {"split": split})[0] == status
+        assert (gae.traffic == before) is (status != 200)
+
+    def test_a_list_comes_in_pages(self, gae: AppEngine) -> None:
+        path = "v1/apps/demo-project/services/default/versions?pageSize=1"
+        answer = call(gae, "GET", path)[1]
+        seen = [version["id"] for version in answer["versions"]]
+        while token := answer.get("nextPageToken"):
+            answer = call(gae, "GET", f"{path}&pageToken={token}")[1]
+            seen += [version["id"] for version in answer["versions"]]
+        assert seen == gae.versions
+        assert len(seen) >= 2
+
+    def test_the_full_view_alone_has_what_was_deployed(self, gae: AppEngine) -> None:
+        path = "v1/apps/demo-project/services/default/versions"
+        for suffix in ("/one", ""):
+            basic = call(gae, "GET", path + suffix)[1]
+            full = call(gae, "GET", f"{path}{suffix}?view=FULL")[1]
+            shown = [basic, full] if suffix else [basic["versions"][0], full["versions"][0]]
+            assert ["deployment" in version for version in shown] == [False, True]
 
     def test_another_project_is_forbidden(self, gae: AppEngine) -> None:
         assert call(gae, "GET", "v1/apps/not-mine")[0] == 403
@@ -631,11 +580,3 @@ class TestLifetime:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
         assert not key.exists()
-
-
-def wait_until(condition: Any, seconds: float = 20) -> None:
-    """Poll what no event announces."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
