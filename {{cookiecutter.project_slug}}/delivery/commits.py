@@ -28,8 +28,9 @@ class Repository:
         """Raise RefusedError when files differ from the commit: they would not be delivered."""
         changes = self._git("status", "--porcelain", "--untracked-files=no", "--", ".").rstrip()
         if not changes and (self.runner.root / "app").is_dir():
-            # A new module is easily forgotten; a file elsewhere is hardly part of the application.
-            changes = self._git("status", "--porcelain", "--untracked-files=all", "--", "app")
+            # A new module is easily forgotten. Elsewhere, and hidden, lies what nobody delivers.
+            where = ("app", ":(exclude,glob)app/**/.*")
+            changes = self._git("status", "--porcelain", "--untracked-files=all", "--", *where)
         if changes:
             raise RefusedError(
                 "there are changes that are not committed, and what is delivered is the commit",
