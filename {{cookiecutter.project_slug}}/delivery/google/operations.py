@@ -45,6 +45,7 @@ class Operations:
             self.runner.sleep(next(waits))
             try:
                 operation = self._read(f"v1/{operation['name']}", doing)
+                trouble = ""
             except CommandError as error:
                 trouble = error.why or error.what
                 if happened():
