@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from delivery import process
-from delivery.cleanup import stop_tree
 from delivery.errors import CommandError, Interrupted, MisuseError
 
 from tests.delivery.machine import ROOT, Machine, is_running, posix, program, wait_until
@@ -98,21 +97,6 @@ def test_a_slow_program_shows_progress_and_is_stopped_with_all_it_started(machin
     assert caught.value.timed_out
     assert "looking (" in machine.said
     assert not is_running(int((machine.folder / "grandchild").read_text()))
-
-
-def test_a_program_that_ignores_polite_requests_is_stopped_for_good(tmp_path: Path) -> None:
-    stubborn = program(
-        tmp_path, "tool", f"trap '' TERM; echo > {tmp_path}/up; sleep 60 & wait; wait"
-    )
-    child = subprocess.Popen([stubborn], start_new_session=True)
-    wait_until((tmp_path / "up").exists)
-    stop_tree(child.pid, grace=0.05)
-    assert child.wait() == -signal.SIGKILL
-
-
-def test_stopping_what_has_ended_already_is_fine(machine: Machine) -> None:
-    machine.install("tool", "echo $$")
-    stop_tree(int(read(machine)))
 
 
 def test_a_signal_stops_the_program_too(
