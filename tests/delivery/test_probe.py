@@ -267,7 +267,8 @@ def test_the_smaller_the_share_the_more_is_asked() -> None:
 
 @pytest.mark.parametrize("share", [1, 10, 50])
 @pytest.mark.parametrize(
-    "answer", [Reply(500), Reply(503), NoReplyError("slow"), Reply(302, location="/login"), health("v3")]
+    "answer",
+    [Reply(500), Reply(503), NoReplyError("slow"), Reply(302, location="/login"), health("v3")],
 )
 def test_a_canary_that_fails_its_share_of_the_visitors_is_found(
     share: int, answer: Reply | Exception

@@ -99,9 +99,7 @@ def test_a_slow_program_shows_progress_and_is_stopped_with_all_it_started(machin
     assert not is_running(int((machine.folder / "grandchild").read_text()))
 
 
-def test_a_signal_stops_the_program_too(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_stops_the_program_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     note = machine.folder / "pid"
     machine.install("tool", f"echo $$ > {note}; exec sleep 60")
 

@@ -148,7 +148,7 @@ def _send(request: urllib.request.Request, timeout: float) -> Answer:
     except urllib.error.URLError as error:
         raise ApiError(0, f"no connection: {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise ApiError(0, f"no answer: {error or type(error).__name__}") from None
+        raise ApiError(0, f"no answer: {str(error) or type(error).__name__}") from None
 
 
 def _error(status: int, body: bytes) -> ApiError:
