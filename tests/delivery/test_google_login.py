@@ -245,7 +245,7 @@ PASTED = {
     "the start of a key": '{"type": "service_account", "private_key": "MIIEvQ',
     "a part of a key": "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIB",
     "a key's id": "0123456789abcdef0123456789abcdef01234567",
-    "a token of GitLab": "glpat-abcdefghij0123456789",
+    "a token of GitLab": "glpat-aBcdefghij0123456789",
     "an old token of GitLab": "Zx3abcdefGHIJ0123456",
     "an access token": "ya29.c.b0AXv0zTN",
     "an identity token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
