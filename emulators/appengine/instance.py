@@ -9,8 +9,9 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from email.message import Message
-from pathlib import Path
+from typing import IO
 
 from .builder import Build
 from .wire import Answer, Request
@@ -34,15 +35,17 @@ class Instance:
         build: Build,
         environment: dict[str, str],
         *,
-        home: Path,
         warmup: bool,
         deadline: float,
+        write: Callable[[str, str], None],
     ):
         self.build = build
         self._environment = environment
-        self._home = home
         self._warmup = warmup
         self._deadline = deadline
+        self._write = write  # takes the stream's name and a line
+        self._lines: list[str] = []
+        self._listeners: list[threading.Thread] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._boot_lock = threading.Lock()
@@ -59,8 +62,7 @@ class Instance:
     @property
     def log(self) -> str:
         """Everything that the app has written so far."""
-        path = self._home / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return "".join(f"{line}\n" for line in self._lines)
 
     def ask(self, request: Request) -> Answer:
         """The app's answer; 500 when it dies, 504 when it is silent past the deadline."""
@@ -96,17 +98,16 @@ class Instance:
                 return self._port
             self._end()
             self._port = _free_port()
-            self._home.mkdir(parents=True, exist_ok=True)
-            with (self._home / "log").open("ab") as log:
-                self._process = subprocess.Popen(
-                    ["/bin/sh", "-c", self.build.entrypoint],
-                    cwd=self.build.source,
-                    env=self._environment | {"PORT": str(self._port)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", self.build.entrypoint],
+                cwd=self.build.source,
+                env=self._environment | {"PORT": str(self._port)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            self._listen(self._process)
             self.boots += 1
             try:
                 self._await_listening(until)
@@ -130,6 +131,21 @@ class Instance:
             time.sleep(POLL_SECONDS)  # nothing else tells that another program listens
         raise TimeoutError("the process did not listen on $PORT in time")
 
+    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
+        def keep(stream: str, pipe: IO[bytes]) -> None:
+            with pipe:
+                for line in pipe:
+                    text = line.decode(errors="replace").rstrip("\r\n")
+                    self._lines.append(text)
+                    if text:
+                        self._write(stream, text)
+
+        for stream in ("stdout", "stderr"):
+            pipe = getattr(process, stream)
+            thread = threading.Thread(target=keep, args=(stream, pipe), daemon=True)
+            self._listeners.append(thread)
+            thread.start()
+
     def _end(self) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -139,6 +155,9 @@ class Instance:
                 os.killpg(process.pid, sign)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_SECONDS)
+        # The pipes end with the last process that holds them: everything was read then.
+        while self._listeners:
+            self._listeners.pop().join(GRACE_SECONDS)
 
 
 def _send(port: int, request: Request, until: float) -> Answer:
