@@ -120,8 +120,12 @@ class AppEngine:
         return str(self.version(version, service).resource["versionUrl"])
 
     def uploads(self, version: str, service: str = "default") -> set[str]:
-        """The names of the files that a version was made of."""
+        """Return the names of the files that a version was made of, generated ones included."""
         return set(self.version(version, service).files)
+
+    def received(self, version: str, service: str = "default") -> dict[str, bytes]:
+        """Return every file that a version was made of as it came, generated ones included."""
+        return dict(self.version(version, service).files)
 
     def staged(self) -> list[bytes]:
         """Return the content of every object in the app's buckets."""
@@ -162,6 +166,7 @@ class AppEngine:
         self.heal()
         self.storage.empty(self.default_bucket)
         self.admin.latency = 0.0
+        self.front.propagation = 0.0
         self.admin.reset({version: 1.0}, {version, *others})
 
     @contextmanager

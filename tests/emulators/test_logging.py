@@ -46,7 +46,7 @@ def gae() -> Iterator[AppEngine]:
         assert deploy(emulator, "one", files={"main.py": WRITES})[0] == 200
         assert get(emulator, emulator.url)[0] == 200
         assert deploy(emulator, "broken", files={"main.py": "raise RuntimeError('no')"})[0] == 200
-        assert get(emulator, emulator.version_url("broken"))[0] == 500
+        assert get(emulator, emulator.version_url("broken"))[0] == 502
         yield emulator
 
 
