@@ -148,11 +148,18 @@ def _refuse_changed(job: Job, move: Move) -> None:
 
 
 def settle(job: Job, move: Move, outcome: str) -> bool:
-    """Write down how a move ended; whether it is still the newest one."""
+    """Write down how a move ended; whether it is still the newest one.
+
+    If it is not, somebody else has taken over, and has written down what became of it.
+    """
     if job.dry_run:
         return True
+
+    def settled(old: Record) -> Record:
+        return old.settled(move, outcome) if _is_newest(old, move) else old
+
     try:
-        known = job.ledger.update(lambda old: old.settled(move, outcome))
+        known = job.ledger.update(settled)
     except DeliveryError as error:
         job.console.warn(
             f"The record could not be written ({error.why or error.what}): it does not say yet "
@@ -173,7 +180,11 @@ def check_production(job: Job, move: Move, *, on_failure: str) -> str:
     """
     url = job.target.url()
     job.console.step(f"Checking production: {url}")
-    finding = job.probe.public(url, move.after, job.timeout)
+
+    def moved() -> bool:
+        return dict(job.target.serving()) != dict(move.after)
+
+    finding = job.probe.public(url, move.after, job.timeout, moved)
     if finding.healthy:
         if not settle(job, move, record.HEALTHY):
             raise RefusedError(
