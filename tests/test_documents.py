@@ -59,7 +59,6 @@ def test_what_a_document_names_is_there(render: Bake, name: str) -> None:
 @pytest.mark.fast
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_verb_that_a_document_names_exists(render: Bake, name: str) -> None:
-    pytest.importorskip("delivery.log")
     project = render()
     text = project.read(name)
 
