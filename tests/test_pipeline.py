@@ -84,6 +84,17 @@ def push(project: BakedProject, **files: str) -> None:
     project.must("git", "push", "--quiet", "--no-verify", "origin", "main")
 
 
+def label(value: Variables) -> str | None:
+    """Name a row of the tables by how its pipeline starts, where, and what is set."""
+    given = dict(value)
+    source = given.pop("CI_PIPELINE_SOURCE", None)
+    if source:
+        return f"{source} {given.get('CI_COMMIT_BRANCH') or given.get('CI_COMMIT_TAG') or ''}"
+    if given.keys() <= {"CANARY", "PROMOTE", "REVIEW_APPS"}:
+        return " ".join(f"{name}={setting}" for name, setting in given.items())
+    return f"{len(given)} jobs"
+
+
 @pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("kind", "variables", "jobs"),
@@ -105,12 +116,14 @@ def push(project: BakedProject, **files: str) -> None:
             CHECKS | DELIVERY | {"canary": "on_success", "promote": "manual"},
         ),
         (DEFAULT_BRANCH, {"CANARY": "0"}, CHECKS | DELIVERY | {"promote": "on_success"}),
+        (DEFAULT_BRANCH, {"CANARY": ""}, CHECKS | DELIVERY | {"promote": "on_success"}),
         (DEFAULT_BRANCH, {"PROMOTE": "Manual"}, CHECKS | DELIVERY | {"promote": "manual"}),
         (RUN_PIPELINE, {}, CHECKS | DELIVERY | {"promote": "on_success"}),
         (TAG, {}, CHECKS),
         (OTHER_BRANCH, {"CANARY": "10", "REVIEW_APPS": "true"}, CHECKS),
         *((kind, {"CANARY": "10", "REVIEW_APPS": "true"}, CHECKS) for kind in MACHINES.values()),
     ],
+    ids=label,
 )
 def test_each_kind_of_pipeline_has_these_jobs(
     gitlab: GitLab, kind: Variables, variables: dict[str, str], jobs: dict[str, str]
