@@ -81,7 +81,7 @@ class Product:
     outcomes: list[Outcome] = field(default_factory=list)
     _commits: int = 0
 
-    def git(self, *arguments: str, **env: str) -> str:
+    def git(self, *arguments: str, strip: bool = True, **env: str) -> str:
         done = subprocess.run(
             ["git", "-c", "core.hooksPath=/dev/null", "-c", "init.defaultBranch=main", *arguments],
             cwd=self.path,
@@ -90,7 +90,7 @@ class Product:
             text=True,
             check=True,
         )
-        return done.stdout.strip()
+        return done.stdout.strip() if strip else done.stdout
 
     def commit(self, files: Mapping[str, str] | None = None, minutes: int | None = None) -> str:
         """Commit changes one minute after the last ones; return the version's name to be."""
@@ -240,7 +240,7 @@ def kill_at(product: Product, gate: Gate, *command: str) -> None:
 
 def production_files(product: Product) -> set[str]:
     """What production needs: the application, its locked packages, how to run it."""
-    tracked = product.git("ls-files", "app").splitlines()
+    tracked = product.git("ls-files", "app", ":(exclude,glob)**/.*").splitlines()
     return {*tracked, "app.yaml", "gunicorn.conf.py", "requirements.txt"}
 
 
