@@ -77,7 +77,7 @@ class Repository:
             return None
         try:
             for commit in (one, two):
-                self._git("rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}")
+                self._git("rev-parse", "--quiet", "--verify", commit + "^{commit}")
         except MisuseError:
             return None  # not in this clone, or several commits begin like that
         try:
