@@ -1,5 +1,6 @@
 """What git knows of commits, asked of a real git."""
 
+import getpass
 import os
 import platform
 import shutil
@@ -475,20 +476,26 @@ def test_nothing_is_listed_where_git_cannot_say(root: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"CI_JOB_ID": "42", "GITLAB_USER_LOGIN": "ada", "USER": "root"}, "ada, job 42"),
+        ({"CI_JOB_ID": "42", "GITLAB_USER_LOGIN": "ada"}, "ada, job 42"),
         ({"CI_JOB_ID": "42"}, "GitLab, job 42"),
-        ({"USER": "ada"}, "ada@desk"),
-        ({"USERNAME": "ada"}, "ada@desk"),
-        ({}, "somebody@desk"),
+        ({}, "bob@desk"),
     ],
 )
 def test_a_delivery_is_signed_with_the_job_or_the_person(
     environ: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "node", lambda: "desk")
+    monkeypatch.setattr(getpass, "getuser", lambda: "bob")
     assert who(environ) == expected
 
 
-def test_a_machine_without_a_name_is_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError("no name"), KeyError("uid")])
+def test_who_has_no_name_delivers_all_the_same(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise error
+
     monkeypatch.setattr(platform, "node", lambda: "")
-    assert who({"USER": "ada"}) == "ada@a laptop"
+    monkeypatch.setattr(getpass, "getuser", fail)
+    assert who({}) == "somebody@a laptop"

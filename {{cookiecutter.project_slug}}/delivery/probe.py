@@ -6,7 +6,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,6 +20,7 @@ from delivery.splits import ALL, Split
 
 REQUEST_TIMEOUT = 10.0  # seconds
 SHORTEST_TIMEOUT = 0.1  # when no time is left
+SHORT = 0.5  # pauses below are too short to ask what else may be wrong
 MOST_BYTES = 64 * 1024
 
 # A version that crashes answers each request with the same error, at once. When it has done so
@@ -50,8 +51,11 @@ class Probe(Protocol):
     def version(self, url: str, revision: str, timeout: float) -> Finding:
         """Wait until a version's own address is healthy and runs this revision."""
 
-    def public(self, url: str, split: Split, timeout: float) -> Finding:
-        """Wait until the public address is healthy, with every version of the split behind it."""
+    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
+        """Wait until the public address is healthy, with every version of the split behind it.
+
+        `moved` tells that somebody has moved the traffic since, which makes waiting pointless.
+        """
 
 
 @dataclass(frozen=True)
@@ -105,14 +109,22 @@ class HttpProbe:
         """Ask for /health, then for /, until both are well or the version is surely broken."""
         return self._until(url, lambda end: self._look(url, {revision}, end), timeout)
 
-    def public(self, url: str, split: Split, timeout: float) -> Finding:
+    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
         """Ask as visitors do; with several versions, often enough to have met each of them."""
-        if len(split) > 1:
-            return self._until(url, lambda end: self._sample(url, split, end), timeout)
-        return self._until(url, lambda end: self._look(url, set(split), end), timeout)
+
+        def look(end: float) -> _Look:
+            if len(split) > 1:
+                return self._sample(url, split, end)
+            return self._look(url, split, end)
+
+        return self._until(url, look, timeout, moved)
 
     def _until(
-        self, url: str, look: Callable[[float], _Look], timeout: float
+        self,
+        url: str,
+        look: Callable[[float], _Look],
+        timeout: float,
+        moved: Callable[[], bool] = lambda: False,
     ) -> Finding:
         """Look until all is well, the time is over, or the version is surely broken.
 
@@ -137,7 +149,8 @@ class HttpProbe:
             surely = broken and answers >= BROKEN_ANSWERS and now - since >= BROKEN_AFTER
             pause = next(waits)
             elapsed = now - start
-            if surely or elapsed + pause >= timeout:
+            late = elapsed + pause >= timeout
+            if surely or late or (pause > SHORT and moved()):
                 why = f"after {elapsed:.0f} s: {finding.why}"
                 if surely:
                     why += f" ({answers} times in a row)"
@@ -147,7 +160,7 @@ class HttpProbe:
                 self.console.waiting(finding.why, elapsed)
             self.sleep(pause)
 
-    def _look(self, url: str, revisions: set[str], deadline: float) -> _Look:
+    def _look(self, url: str, revisions: Collection[str], deadline: float) -> _Look:
         for path, expected in (("/health", revisions), ("/", None)):
             answer = self._ask(url.rstrip("/") + path, expected, deadline)
             if answer.why:
@@ -159,7 +172,7 @@ class HttpProbe:
         """Ask so often that every version should be among the answers; all must be well."""
         size = min(math.ceil(SURE * ALL / min(split.values())), LARGEST_SAMPLE)
         health, page = (url.rstrip("/") + path for path in ("/health", "/"))
-        questions = [(health, set(split)), (page, None)] * size
+        questions: list[tuple[str, Collection[str] | None]] = [(health, split), (page, None)] * size
         with ThreadPoolExecutor(VISITORS) as visitors:
             try:
                 asked = [visitors.submit(self._ask, *each, deadline) for each in questions]
@@ -181,7 +194,7 @@ class HttpProbe:
             return _Look(Finding(healthy=False, why=why))
         return _Look(Finding(healthy=True))
 
-    def _ask(self, where: str, revisions: set[str] | None, deadline: float) -> _Answer:
+    def _ask(self, where: str, revisions: Collection[str] | None, deadline: float) -> _Answer:
         left = max(deadline - self.clock(), SHORTEST_TIMEOUT)
         try:
             reply = self.fetch(where, min(left, REQUEST_TIMEOUT))
@@ -197,7 +210,7 @@ class HttpProbe:
         return _Answer(why=f"{where} {why}", stubborn=stubborn)
 
 
-def _judge(reply: Reply, revisions: set[str] | None) -> str:
+def _judge(reply: Reply, revisions: Collection[str] | None) -> str:
     """Say what is wrong with an answer, or nothing."""
     if reply.location:
         return f"redirects ({reply.status}) to {reply.location}"
