@@ -249,7 +249,10 @@ def speak(
     done = root.parent / "done"
     redirect = "".join(f" {number}>&-" for number, state in ((1, out), (2, err)) if state == CLOSED)
     given = {
-        **{"PATH": os.environ["PATH"], "ROOT": str(root), "DONE": str(done), "GATE": str(gate)},
+        "PATH": os.environ["PATH"],
+        "ROOT": str(root),
+        "DONE": str(done),
+        "GATE": str(gate),
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT.parent, ROOT))),
     }
     verb = shlex.join([sys.executable, "-m", "tests.delivery.memory", *argv])

@@ -154,8 +154,10 @@ def test_a_folder_is_uploaded_without_promoting_it(laptop: Target) -> None:
     source.mkdir()
     laptop.ready().deploy("v1", source)
     assert laptop.ran == [
-        "app deploy app.yaml --version=v1 --no-promote --quiet --project=demo-project --format=json"
-        f" {source.resolve()} {source.parent}"
+        (
+            "app deploy app.yaml --version=v1 --no-promote --quiet --project=demo-project --format=json"
+            f" {source.resolve()} {source.parent}"
+        )
     ]
 
 
@@ -472,10 +474,14 @@ def test_a_dry_run_prints_the_commands_that_a_person_could_type(
         target.set_traffic({"v2": 99.9, "v1": 0.1})
         target.delete(["v1", "v2"])
     assert machine.results.getvalue().splitlines() == [
-        "gcloud app deploy app.yaml --version=v1 --no-promote --quiet --project=demo-project"
-        " --format=json",
-        "gcloud app services set-traffic web --splits=v1=0.001,v2=0.999 --split-by=random"
-        " --project=demo-project --quiet",
+        (
+            "gcloud app deploy app.yaml --version=v1 --no-promote --quiet --project=demo-project"
+            " --format=json"
+        ),
+        (
+            "gcloud app services set-traffic web --splits=v1=0.001,v2=0.999 --split-by=random"
+            " --project=demo-project --quiet"
+        ),
         "gcloud app versions delete v1 v2 --service=web --project=demo-project --quiet",
     ]
     assert google.asked == []

@@ -41,6 +41,11 @@ class Desk:
     def login(self, environ: Mapping[str, str]) -> dict[str, str]:
         return login.login(environ, self.private, Console({}, progress=self.said))
 
+    def start(self, environ: Mapping[str, str]) -> None:
+        """Do what the target does first."""
+        login.project(environ)
+        self.login(environ)
+
     def credentials(self, environ: Mapping[str, str]) -> dict[str, object]:
         file = Path(self.login(environ)["CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE"])
         assert file.is_relative_to(self.private.path)
@@ -263,7 +268,6 @@ def test_a_secret_that_was_pasted_into_another_variable_is_not_printed(
     desk: Desk, name: str, value: str
 ) -> None:
     with pytest.raises(MisuseError, match=name) as caught:
-        login.project({name: value})
-        desk.login(KEYLESS | {name: value})
+        desk.start(KEYLESS | {name: value})
     assert f"a text of {len(value.strip())} characters" in caught.value.what
     assert value[:12] not in f"{caught.value.what}{caught.value.why}{caught.value.then}"

@@ -124,8 +124,10 @@ def test_what_concerns_others_is_not_waited_for(
     google.script(("/operations", answer))
     waiting.settle(RESOURCE)
     assert google.asked == [
-        "GET https://appengine.googleapis.com/v1/apps/demo/operations"
-        "?filter=done%3Afalse&pageSize=100"
+        (
+            "GET https://appengine.googleapis.com/v1/apps/demo/operations"
+            "?filter=done%3Afalse&pageSize=100"
+        )
     ]
 
 

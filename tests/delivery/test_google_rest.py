@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -248,6 +249,6 @@ def test_a_silence_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(*_: object, **__: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(rest.urllib.request.OpenerDirector, "open", silent)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", silent)
     with pytest.raises(ApiError, match="no answer: TimeoutError"):
         ask("http://127.0.0.1:1", "x")

@@ -66,8 +66,10 @@ def test_an_object_is_written_only_over_the_generation_that_was_read(
     google.script(("POST", {"generation": "18"}))
     assert record.write("caf\u00e9", "17") == "18"
     assert google.asked == [
-        "POST https://storage.googleapis.com/upload/storage/v1/b/bucket-shop/o"
-        "?uploadType=media&name=delivery%2Fweb.json&ifGenerationMatch=17"
+        (
+            "POST https://storage.googleapis.com/upload/storage/v1/b/bucket-shop/o"
+            "?uploadType=media&name=delivery%2Fweb.json&ifGenerationMatch=17"
+        )
     ]
     assert google.requests[0].data == "caf\u00e9".encode()
 

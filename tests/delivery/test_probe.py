@@ -222,7 +222,7 @@ class Production(Network):
         super().__init__(health(), seconds=seconds)
         self.split, self.ill = split, ill or {}
         self.before, self.until = before, until
-        self.chance = random.Random(1)
+        self.chance = random.Random(1)  # noqa: S311 - the same chance in every run
         self.lock = threading.Lock()
 
     def __call__(self, url: str, timeout: float) -> Reply:

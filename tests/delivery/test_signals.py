@@ -23,14 +23,19 @@ def hit(signum: int) -> None:
 @pytest.mark.parametrize("signum", KINDS)
 def test_the_first_signal_raises_and_no_other_cuts_the_tidying_up_short(signum: int) -> None:
     before = signal.getsignal(signum)
-    tidied_up = False
-    with pytest.raises(Interrupted) as caught, signals.raising():
-        try:
-            hit(signum)
-        finally:
-            for other in KINDS:
-                hit(other)
-            tidied_up = True
+    tidied_up = []
+
+    def work() -> None:
+        with signals.raising():
+            try:
+                hit(signum)
+            finally:
+                for other in KINDS:
+                    hit(other)
+                tidied_up.append(True)
+
+    with pytest.raises(Interrupted) as caught:
+        work()
     assert caught.value.signum == signum
     assert tidied_up
     assert signal.getsignal(signum) is before
@@ -38,19 +43,28 @@ def test_the_first_signal_raises_and_no_other_cuts_the_tidying_up_short(signum: 
 
 def test_a_signal_waits_for_the_end_of_the_outermost_block() -> None:
     done = []
-    with pytest.raises(Interrupted) as caught, signals.raising(), signals.deferred():
-        with signals.deferred():
-            hit(signal.SIGTERM)
-            done.append("inner")
-        done.append("outer")
+
+    def work() -> None:
+        with signals.raising(), signals.deferred():
+            with signals.deferred():
+                hit(signal.SIGTERM)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(Interrupted) as caught:
+        work()
     assert done == ["inner", "outer"]
     assert caught.value.signum == signal.SIGTERM
 
 
 def test_a_signal_is_not_lost_when_the_block_fails() -> None:
-    with pytest.raises(Interrupted), signals.raising(), signals.deferred():
-        hit(signal.SIGTERM)
-        raise ZeroDivisionError
+    def work() -> None:
+        with signals.raising(), signals.deferred():
+            hit(signal.SIGTERM)
+            raise ZeroDivisionError
+
+    with pytest.raises(Interrupted):
+        work()
 
 
 def test_a_failure_without_a_signal_is_passed_on() -> None:

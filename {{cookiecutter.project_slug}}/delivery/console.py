@@ -77,7 +77,7 @@ class Console:
         _write(self._results, f"{text}\n")
 
     def flush(self) -> None:
-        """Write what others have left in the streams, as argparse does: at the end it is too late."""
+        """Write what others, such as argparse, have left in the streams: it may fail, too."""
         for stream in (self._results, self._progress):
             _write(stream, "")
 
