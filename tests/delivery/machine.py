@@ -67,8 +67,10 @@ class Machine:
         program(self.folder / "bin", name, script)
 
     def stop_the_clock(self) -> None:
-        """Let pauses cost nothing; not for programs that are really to be waited for."""
+        """Let pauses cost nothing, and start no process for clean-up, where neither matters."""
         self.runner.clock, self.runner.sleep = self.clock, self.clock.sleep
+        self.private._path = self.folder / "private"
+        self.private._path.mkdir()
 
     @property
     def said(self) -> str:

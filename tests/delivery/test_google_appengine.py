@@ -155,8 +155,8 @@ def test_a_folder_is_uploaded_without_promoting_it(laptop: Target) -> None:
     laptop.ready().deploy("v1", source)
     assert laptop.ran == [
         (
-            "app deploy app.yaml --version=v1 --no-promote --quiet --project=demo-project --format=json"
-            f" {source.resolve()} {source.parent}"
+            "app deploy app.yaml --version=v1 --no-promote --quiet --project=demo-project"
+            f" --format=json {source.resolve()} {source.parent}"
         )
     ]
 
