@@ -1,6 +1,7 @@
 """What the tests of the verbs work on: a site that is delivered to, and a way to step in."""
 
 import io
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ D = "v20261104t100000-dddddddd"
 PUBLIC = "https://app.test"
 EPOCH = datetime(2026, 11, 10, tzinfo=UTC)
 
+CHANGES = ("deploy", "set_traffic", "delete", "write_record")
+
 Verb = Callable[[Job], str]
 
 
@@ -48,7 +51,8 @@ class KilledError(BaseException):
 class Taps:
     """Steps in before and after the calls of a job: `at(moment, call)` may do, or raise, anything.
 
-    The moments of a job count from 1. A call is, for instance, "before set_traffic".
+    The moments of a job count from 1: one before each call, and one after each that changes
+    something. (After any other, it is as it is before the next.) Each is named as in "before url".
     """
 
     at: Callable[[int, str], None]
@@ -74,7 +78,8 @@ class _Tapped:
         def call(*args: object) -> object:
             self._taps.pass_by(f"before {name}")
             result = function(*args)
-            self._taps.pass_by(f"after {name}")
+            if name in CHANGES:
+                self._taps.pass_by(f"after {name}")
             return result
 
         return call
@@ -216,12 +221,29 @@ class Site:
         target = self.job().target
         target.write_record(text, target.read_record().tag)
 
-    def copy(self, name: str) -> "Site":
+    def copy(self) -> "Site":
         """Return another site that is like this one."""
+        name = f"copy-{len(list(self.folder.parent.iterdir()))}"
+        folder = self.folder.parent / name
+        folder.mkdir()
         other = Site(
-            self.folder.parent / name, self.ill.copy(), self.broken.copy(), self.away.copy(), self.now
+            folder,
+            self.ill.copy(),
+            self.broken.copy(),
+            self.away.copy(),
+            self.now,
         )
-        shutil.copytree(self.folder, other.folder)
+        target = self.job().target
+        newest = {f".record.{target.read_record().tag}"}
+        splits = self.folder.glob(".split.*")
+        newest |= (
+            {max(splits, key=lambda file: int(file.suffix[1:])).name} if target.serving() else set()
+        )
+        for file in self.folder.iterdir():  # none of them is ever written a second time
+            if file.is_dir():
+                shutil.copytree(file, other.folder / file.name, copy_function=os.link)
+            elif file.name in newest:
+                (other.folder / file.name).hardlink_to(file)
         return other
 
     @property

@@ -112,7 +112,9 @@ def _react(job: Job, move: Move, why: str) -> NoReturn:
     """Do what can be done about a production that fails; this always ends in an error."""
     now = job.target.serving()
     if now != move.after:
-        end(job, move, record.UNCHECKED)
+        if not end(job, move, record.UNCHECKED):
+            job.production = Production(State.CHANGED, f"by someone else: {describe(now)}")
+            raise _overtaken()  # what serves now is the other run's to look after
         raise _left_to_others(job, why, f": {describe(now)}")
     job.production = Production(
         State.CHANGED, f"not healthy: {describe(move.after)} (before: {describe(move.before)})"
