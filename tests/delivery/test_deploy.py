@@ -86,7 +86,7 @@ def test_a_dry_run_uploads_nothing(site: Site) -> None:
 
 def test_a_version_that_is_not_there_after_its_upload_has_failed(site: Site) -> None:
     job = site.job(A)
-    job.target.deploy = lambda version, source: None  # type: ignore[method-assign]
+    job.target.deploy = lambda *_: None  # type: ignore[method-assign]
     with pytest.raises(RefusedError, match="there is no version"):
         deploy(job, None)
 

@@ -16,7 +16,7 @@ from delivery.job import State
 from delivery.promote import promote
 from delivery.rollback import rollback
 
-from tests.delivery.bench import PUBLIC, A, B, C, D, Commits, KilledError, Site, Taps, url_of
+from tests.delivery.bench import PUBLIC, A, B, C, Commits, D, KilledError, Site, Taps, url_of
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Two verbs at once: whatever the moment, one end is right and the record tells the truth."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from delivery import record
@@ -34,26 +35,28 @@ def interleaved(
     moment = 1
     while True:
         site = delivered.copy()
-        ends: list[DeliveryError | None] = []
-        where: list[str] = []
-
-        def at(
-            now: int,
-            call: str,
-            moment: int = moment,
-            site: Site = site,
-            ends: list[DeliveryError | None] = ends,
-            where: list[str] = where,
-        ) -> None:
-            if now == moment:
-                where.append(call)
-                ends.append(outcome(site, second))
-
-        ends.append(outcome(site, first, Taps(at)))
-        if not where:
+        step_in = StepIn(moment, site, second)
+        end = outcome(site, first, Taps(step_in))
+        if not step_in.where:
             return
-        yield f"{moment}, {where[0]}", site, ends
+        yield f"{moment}, {step_in.where}", site, [step_in.end, end]
         moment += 1
+
+
+@dataclass
+class StepIn:
+    """Runs a verb to its end at one moment of another verb."""
+
+    moment: int
+    site: Site
+    verb: Verb
+    where: str = ""
+    end: DeliveryError | None = None
+
+    def __call__(self, moment: int, call: str) -> None:
+        if moment == self.moment:
+            self.where = call
+            self.end = outcome(self.site, self.verb)
 
 
 def outcome(site: Site, verb: Verb, taps: Taps | None = None) -> DeliveryError | None:

@@ -1,11 +1,10 @@
-"""review and stop: a merge request's version lives beside production, and never becomes it."""
+"""review: a merge request's version lives beside production, and never becomes it."""
 
 from pathlib import Path
 
 import pytest
-from delivery.errors import CommandError, DeliveryError, MisuseError, RefusedError
+from delivery.errors import DeliveryError, MisuseError, RefusedError
 from delivery.review import review
-from delivery.stop import stop
 
 from tests.delivery.bench import A, Site, url_of
 
@@ -41,46 +40,22 @@ def test_it_must_not_become_the_first_production(site: Site) -> None:
     assert site.versions == set()
 
 
-@pytest.mark.parametrize("verb", [review, stop])
-def test_one_that_somebody_gave_traffic_is_left_alone(site: Site, verb: object) -> None:
-    assert callable(verb)
+def test_one_that_somebody_gave_traffic_is_left_alone(site: Site) -> None:
     site.deliver(A)
     site.deploy("mr-7")
     site.split(**{"mr-7": 100})
     with pytest.raises(RefusedError, match="must never have"):
-        verb(site.job(), "7")
+        review(site.job(), "7")
     assert "mr-7" in site.versions
 
 
 @pytest.mark.parametrize("iid", ["0", "x", "-1", "7;ls", "12345678901", ""])
-@pytest.mark.parametrize("verb", [review, stop])
-def test_it_needs_the_number_of_a_merge_request(site: Site, verb: object, iid: str) -> None:
-    assert callable(verb)
+def test_it_needs_the_number_of_a_merge_request(site: Site, iid: str) -> None:
     with pytest.raises(MisuseError, match="not the number"):
-        verb(site.job(), iid)
+        review(site.job(), iid)
 
 
 def test_a_dry_run_does_nothing(site: Site) -> None:
     site.deliver(A)
     assert review(site.job(dry_run=True), "7") == ""
     assert site.versions == {A}
-    site.deploy("mr-7")
-    stop(site.job(dry_run=True), "7")
-    assert "mr-7" in site.versions
-    assert "Deleted" not in site.said
-
-
-def test_stop_deletes_it_and_can_be_repeated(site: Site) -> None:
-    site.deliver(A)
-    site.deploy("mr-7")
-    stop(site.job(), "7")
-    stop(site.job(), "7")
-    assert site.versions == {A}
-    assert "Deleted mr-7" in site.said
-    assert "gone already" in site.said
-
-
-def test_the_target_itself_refuses_to_delete_what_has_traffic(site: Site) -> None:
-    site.deliver(A)
-    with pytest.raises(CommandError, match="has traffic"):
-        site.job().target.delete([A])
