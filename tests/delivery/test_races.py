@@ -1,6 +1,6 @@
 """Two verbs at once: whatever the moment, one end is right and the record tells the truth."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +9,7 @@ from delivery.errors import DeliveryError, RefusedError
 from delivery.promote import promote
 from delivery.rollback import rollback
 
-from tests.delivery.bench import A, B, C, D, Site, Taps, Verb
+from tests.delivery.bench import A, B, C, D, KilledError, Site, Taps, Verb
 
 
 def promotion(version: str, canary: int | None = None) -> Verb:
@@ -143,3 +143,46 @@ def test_who_was_overtaken_is_told_so_and_finds_production_as_the_other_left_it(
 def test_no_move_is_left_open(delivered: Site) -> None:
     for _, site, _ in interleaved(delivered, promotion(C), promotion(D)):
         assert record.MOVING not in {move.outcome for move in site.record.moves}
+
+
+def stepping_in(call: str, action: Callable[[], object]) -> Taps:
+    """Do something the first time that a call is passed."""
+    left = [action]
+
+    def at(_: int, now: str) -> None:
+        if now == call and left:
+            left.pop()()
+
+    return Taps(at)
+
+
+def killed_before_the_move(site: Site, version: str) -> None:
+    def killed() -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        promote(site.job(version, taps=stepping_in("before set_traffic", killed)), None)
+
+
+def test_who_was_overtaken_before_the_move_sends_nothing(delivered: Site) -> None:
+    taps = stepping_in("after write_record", lambda: killed_before_the_move(delivered, D))
+    with pytest.raises(RefusedError, match="someone else is moving the traffic"):
+        promote(delivered.job(taps=taps), None)
+    assert delivered.serving == {B: 100}
+
+
+def test_a_newer_move_that_starts_from_ours_is_left_to_its_run(delivered: Site) -> None:
+    taps = stepping_in("after set_traffic", lambda: killed_before_the_move(delivered, D))
+    with pytest.raises(RefusedError, match="someone else is moving the traffic"):
+        promote(delivered.job(taps=taps), None)
+    assert delivered.serving == {C: 100}
+
+
+def test_a_request_of_an_older_run_that_lands_late_does_not_stop_the_newer_one(
+    delivered: Site,
+) -> None:
+    killed_before_the_move(delivered, C)
+    taps = stepping_in("after write_record", lambda: delivered.split(c=100))
+    promote(delivered.job(D, taps=taps), None)
+    assert delivered.serving == {D: 100}
+    assert_told_truly(delivered, "late")

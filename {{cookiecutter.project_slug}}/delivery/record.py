@@ -7,7 +7,7 @@ what was rolled back from; the versions themselves cannot tell.
 import json
 import secrets
 from collections.abc import Iterator, Set
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -193,7 +193,7 @@ class Record:
 
 def dump(record: Record) -> str:
     """Write a record as text, for people to read, too."""
-    moves = [{**asdict(move), "at": _text(move.at)} for move in record.moves]
+    moves = [{**vars(move), "at": _text(move.at)} for move in record.moves]
     held = {version: {"why": h.why, "at": _text(h.at)} for version, h in record.held.items()}
     return json.dumps({"format": FORMAT, "moves": moves, "held": held}, indent=1) + "\n"
 
