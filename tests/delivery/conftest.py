@@ -3,9 +3,18 @@
 from pathlib import Path
 
 import pytest
-from delivery.google import rest
 
+from delivery.google import rest
+from tests.delivery.bench import Site
 from tests.delivery.machine import Google, Machine
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Return a site that nothing was delivered to yet."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return Site(folder)
 
 
 @pytest.fixture

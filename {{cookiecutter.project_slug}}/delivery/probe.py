@@ -51,11 +51,8 @@ class Probe(Protocol):
     def version(self, url: str, revision: str, timeout: float) -> Finding:
         """Wait until a version's own address is healthy and runs this revision."""
 
-    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
-        """Wait until the public address is healthy, with every version of the split behind it.
-
-        `moved` tells that somebody has moved the traffic since, which makes waiting pointless.
-        """
+    def public(self, url: str, split: Split, timeout: float) -> Finding:
+        """Wait until the public address is healthy, with every version of the split behind it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class HttpProbe:
         """Ask for /health, then for /, until both are well or the version is surely broken."""
         return self._until(url, lambda end: self._look(url, {revision}, end), timeout)
 
-    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
+    def public(self, url: str, split: Split, timeout: float) -> Finding:
         """Ask as visitors do; with several versions, often enough to have met each of them."""
 
         def look(end: float) -> _Look:
@@ -117,15 +114,9 @@ class HttpProbe:
                 return self._sample(url, split, end)
             return self._look(url, split, end)
 
-        return self._until(url, look, timeout, moved)
+        return self._until(url, look, timeout)
 
-    def _until(
-        self,
-        url: str,
-        look: Callable[[float], _Look],
-        timeout: float,
-        moved: Callable[[], bool] = lambda: False,
-    ) -> Finding:
+    def _until(self, url: str, look: Callable[[float], _Look], timeout: float) -> Finding:
         """Look until all is well, the time is over, or the version is surely broken.
 
         `look` is told when, by the clock, it must have ended.
@@ -149,8 +140,7 @@ class HttpProbe:
             surely = broken and answers >= BROKEN_ANSWERS and now - since >= BROKEN_AFTER
             pause = next(waits)
             elapsed = now - start
-            late = elapsed + pause >= timeout
-            if surely or late or (pause > SHORT and moved()):
+            if surely or elapsed + pause >= timeout:
                 why = f"after {elapsed:.0f} s: {finding.why}"
                 if surely:
                     why += f" ({answers} times in a row)"
