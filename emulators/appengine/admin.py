@@ -379,7 +379,7 @@ def _page(request: Request, name: str, found: list[dict[str, Any]]) -> dict[str,
 
 
 def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What an operation ends with; an error carries google.rpc's code."""
+    """Do the work; return what an operation ends with, an error with google.rpc's code."""
     try:
         return {"response": work()}
     except BuildError as error:

@@ -621,6 +621,7 @@ class TestLifetime:
                     break
                 name, _, value = shlex.split(line)[1].partition("=")
                 variables[name] = value
+            assert variables["APP_URL"].startswith("https://127.0.0.1:")
             base = variables["CLOUDSDK_API_ENDPOINT_OVERRIDES_APPENGINE"]
             with pytest.raises(urllib.error.HTTPError, match="401") as refused:
                 urllib.request.urlopen(f"{base}v1/apps/demo-project", timeout=10)
