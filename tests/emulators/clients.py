@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -142,9 +141,7 @@ def deploy(gae: AppEngine, version: str, service: str = "default", **changes: An
     return call(gae, "POST", path, resource | changes)
 
 
-def wait_until(condition: Any, seconds: float = 20) -> None:
-    """Poll what no event announces."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
+def pending(gae: AppEngine) -> list[str]:
+    """List the targets of the operations that still run."""
+    answer = call(gae, "GET", f"v1/apps/{gae.project}/operations?filter=done:false")[1]
+    return [operation["metadata"]["target"] for operation in answer.get("operations", [])]

@@ -51,7 +51,7 @@ def gae() -> Iterator[AppEngine]:
 
 
 @pytest.mark.delivery
-@pytest.mark.xdist_group("emulator")
+@pytest.mark.xdist_group("emulator-logging")
 class TestEntries:
     """Lines become entries."""
 

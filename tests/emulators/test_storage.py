@@ -12,7 +12,7 @@ import pytest
 from emulators.appengine import AppEngine
 from tests.emulators.clients import Person
 
-pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator")]
+pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator-storage")]
 
 RECORD = "delivery/default.json"
 OBJECT = "storage/v1/b/demo-project.appspot.com/o/delivery%2Fdefault.json"

@@ -5,12 +5,9 @@ import http.client
 import json
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-PATIENCE = 30.0
 
 
 def docker(*arguments: str) -> str:
@@ -25,14 +22,6 @@ def inspect(thing: str) -> dict[str, Any]:
     (found,) = json.loads(docker("inspect", thing))
     described: dict[str, Any] = found
     return described
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for what brings no event of its own, and fail when it does not come."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s for {what}"
-        time.sleep(0.02)
 
 
 def free_port() -> int:
