@@ -161,12 +161,12 @@ class AppEngine:
     def reset(self, version: str, *others: str) -> None:
         """Move all traffic to one version, keep `others` beside it, and forget the rest.
 
-        The rest is every fault, every other version, and what stands in the default bucket.
+        The rest is every fault and delay, every other version, and what is in the default bucket.
         """
         self.heal()
         self.storage.empty(self.default_bucket)
-        self.admin.latency = 0.0
-        self.front.propagation = 0.0
+        self.storage.seconds_between_writes = self.logs.delay = 0.0
+        self.admin.latency = self.front.propagation = 0.0
         self.admin.reset({version: 1.0}, {version, *others})
 
     @contextmanager

@@ -67,6 +67,29 @@ def test_waits_for_an_operation_that_takes_time(tmp_path: Path) -> None:
         assert sum("/operations/" in call.path for call in gae.requests) >= 1
 
 
+def test_describes_what_it_has_done(gae: AppEngine, tmp_path: Path) -> None:
+    person = Person(gae, tmp_path)
+    split = "--splits=one=.99,two=.01"
+    moved = person.gcloud("app", "services", "set-traffic", "default", split, "--split-by=random")
+    assert moved.returncode == 0, moved.stderr
+    assert gae.traffic == {"one": 0.99, "two": 0.01}
+    newest = person.ask("app", "operations", "list", "--limit=1")[0]
+    described = person.ask("app", "operations", "describe", newest["id"])
+    assert described["metadata"]["method"].endswith("Services.UpdateService")
+    assert described["metadata"]["target"] == "apps/demo-project/services/default"
+    assert described["response"]["split"]["shardBy"] == "RANDOM"
+    assert person.ask("app", "browse", "--no-launch-browser")["url"] == gae.url
+    assert gae.unmodelled == []
+
+
+def test_cannot_give_traffic_to_a_version_that_is_not_there(gae: AppEngine, tmp_path: Path) -> None:
+    before = gae.traffic
+    done = Person(gae, tmp_path).gcloud("app", "services", "set-traffic", "--splits=none=1")
+    assert done.returncode == 1
+    assert "none" in done.stderr
+    assert gae.traffic == before
+
+
 def test_lists_the_operations_that_still_run(tmp_path: Path) -> None:
     with AppEngine() as gae:
         person = Person(gae, tmp_path)
@@ -125,6 +148,17 @@ def test_repeats_what_the_server_failed_but_not_what_it_refused(
     assert "RESOURCE_EXHAUSTED: Quota exceeded." in done.stderr
 
 
+def account_of(gae: AppEngine, person: Person) -> str:
+    """Use the token that gcloud hands out to other programs; return whose it is."""
+    token = person.ask("config", "config-helper")["credential"]["access_token"]
+    assert call(gae, "GET", f"v1/apps/{gae.project}", token=token)[0] == 200
+    return gae.requests[-1].account
+
+
+def test_hands_the_token_of_a_laptop_to_other_programs(gae: AppEngine, tmp_path: Path) -> None:
+    assert account_of(gae, Person(gae, tmp_path)) == "developer@demo-project.example"
+
+
 def test_signs_in_with_a_key(gae: AppEngine, tmp_path: Path) -> None:
     person = Person(gae, tmp_path)
     person.variables = gae.environment()
@@ -134,6 +168,7 @@ def test_signs_in_with_a_key(gae: AppEngine, tmp_path: Path) -> None:
     assert signed_in.returncode == 0, signed_in.stderr
     person.ask("app", "describe")
     assert gae.requests[-1].account == gae.service_account
+    assert account_of(gae, person) == gae.service_account
 
 
 def test_signs_in_without_a_key(gae: AppEngine, tmp_path: Path) -> None:
@@ -152,6 +187,7 @@ def test_signs_in_without_a_key(gae: AppEngine, tmp_path: Path) -> None:
     person.variables["CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE"] = str(config)
     person.ask("app", "describe")
     assert gae.requests[-1].account == gae.service_account
+    assert account_of(gae, person) == gae.service_account
 
 
 def test_is_refused_without_credentials(gae: AppEngine, tmp_path: Path) -> None:
