@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emulators.appengine import AppEngine
-from tests.conftest import PROJECT, clean_environment
+from tests.conftest import PROJECT, run
 from tests.support.tools import require
 
 APP = """
@@ -69,16 +69,8 @@ class Person:
                 (folder / name).write_text(text, "utf-8")
 
     def gcloud(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [require("gcloud"), *arguments, f"--project={self.gae.project}"],
-            cwd=self.folder,
-            env=clean_environment() | self.variables | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        command = [require("gcloud"), *arguments, f"--project={self.gae.project}"]
+        return run(command, self.folder, self.variables | variables, subprocess.PIPE)
 
     def deploy(self, version: str, **variables: str) -> subprocess.CompletedProcess[str]:
         options = ["-q", "--no-promote", f"--version={version}", "app.yaml"]
