@@ -115,9 +115,9 @@ class Storage:
             return self._store(self.buckets[bucket], name, data, "").generation
 
     def empty(self, bucket: str) -> None:
-        """Remove every object of a bucket."""
+        """Remove every object of a bucket; a bucket that a test has taken away is there again."""
         with self._lock:
-            self.buckets[bucket].objects.clear()
+            self.buckets[bucket] = Bucket(bucket)
 
     def contents(self, bucket: str | None = None) -> list[bytes]:
         """Return the content of every object, in one bucket or in all."""
