@@ -15,11 +15,12 @@ assumed beyond them.
 | `builder` | Cloud Build: requirements.txt is installed with its hashes |
 | `instance`, `machines` | where a version runs: one process, its environment, its address |
 | `frontend` | what visitors meet: TLS, static files, the split, forwarded headers |
-| `api`, `faults`, `wire` | the door of the APIs: permissions, planted faults, HTTP |
+| `api`, `faults`, `wire` | where requests come in: permissions, planted faults, HTTP |
 
 What a test can set: `admin.latency` (seconds until an operation has ended), `front.propagation`
 (seconds until a new split is everywhere), `storage.seconds_between_writes` (Google's is about 1),
-`logs.delay` (seconds until a line can be read), and `deadline` (of a request, its boot included; 10
+`logs.delay` (seconds until a line can be read), `logs.empty_pages` (before a search finds
+something), and `deadline` (of a request, its boot included; 10
 seconds here, ten minutes at Google's).
 
 Stricter than Google: every line of requirements.txt needs a hash. The runtime's Python is this

@@ -166,6 +166,7 @@ class AppEngine:
         self.heal()
         self.storage.empty(self.default_bucket)
         self.storage.seconds_between_writes = self.logs.delay = 0.0
+        self.logs.empty_pages = 0
         self.admin.latency = self.front.propagation = 0.0
         self.admin.reset({version: 1.0}, {version, *others})
 

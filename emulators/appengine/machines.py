@@ -1,4 +1,4 @@
-"""The machine room: turns a version resource into files, a process and an address, and back.
+"""Turns the resource of a version into files, a process and an address, and removes them again.
 
 Modelled after:
 
