@@ -8,7 +8,7 @@ assumed beyond them.
 
 | module | what it stands for |
 | --- | --- |
-| `admin` | App Engine Admin API v1: application, services, versions, traffic, operations |
+| `admin`, `operations` | App Engine Admin API v1: application, services, versions, traffic |
 | `storage` | Cloud Storage: the staging and the default bucket, with preconditions |
 | `logs`, `logfilter` | Cloud Logging: what each instance wrote, and the query language |
 | `tokens` | login: service-account keys, GitLab's ID tokens through STS, impersonation |

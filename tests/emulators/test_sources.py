@@ -13,7 +13,7 @@ pytestmark = pytest.mark.fast
 # These stand for nothing of Google's: they start the emulator, and plant faults in it.
 OURS = {"__init__", "__main__", "emulator", "faults"}
 MODULES = sorted(p for p in (TEMPLATE / "emulators").rglob("*.py") if p.stem not in OURS)
-SOURCE = re.compile(r"https://|googlecloudsdk\.")
+SOURCE = re.compile(r"https://|googlecloudsdk\.|\bSources?:")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.stem}")
