@@ -1,0 +1,22 @@
+"""Fixtures for the tests of delivery/."""
+
+from pathlib import Path
+
+import pytest
+from delivery.google import rest
+
+from tests.delivery.machine import Google, Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """Make a project folder, a PATH and a runner."""
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> Google:
+    """Stand in for the network below the REST client."""
+    made = Google()
+    monkeypatch.setattr(rest, "_send", made.send)
+    return made
