@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-
 from delivery.google import rest
+
 from tests.delivery.bench import Site
 from tests.delivery.machine import Google, Machine
 

@@ -4,7 +4,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import ClassVar
 from delivery import cli
 from delivery.errors import ConflictError, DeliveryError
 from delivery.probe import Reply
+from delivery.splits import Split
 from delivery.target import Stored, Version
 
 OLD = "v20261102t100000-bbbbbbbb"
@@ -58,10 +59,10 @@ class MemoryTarget:
     def versions(self) -> list[Version]:
         return list(self.deployed.values())
 
-    def serving(self) -> Mapping[str, float]:
+    def serving(self) -> Split:
         return {v.id: v.share for v in self.deployed.values() if v.share}
 
-    def set_traffic(self, split: Mapping[str, float]) -> None:
+    def set_traffic(self, split: Split) -> None:
         shares = " ".join(f"{name}={share:g}" for name, share in sorted(split.items()))
         self.done.append(f"traffic {shares}")
         for name, version in self.deployed.items():
