@@ -15,7 +15,7 @@ from tests.conftest import PROJECT, Bake, BakedProject
 from tests.support.answers import HOSTILE, PROMPTS, PROSE, pairs, show
 from tests.support.tools import find_python, require
 
-SCRIPTS = ("check", "dev", "lock", "pushed", "setup", "test")
+SCRIPTS = ("at", "check", "dev", "lock", "setup", "test")
 # What the scripts need of a system besides Python and uv.
 SYSTEM = ("cmp", "cp", "dirname", "env", "git", "mktemp", "mv", "rm", "sed", "sh", "sleep", "tar")
 
@@ -240,7 +240,7 @@ def test_variables_of_the_environment_do_not_disturb_the_tests(bake: Bake, tools
 def test_the_scripts_are_posix_sh(bake: Bake) -> None:
     shellcheck = require("shellcheck")
     project = bake()
-    scripts = [f"bin/{name}" for name in (*SCRIPTS, "common.sh")]
+    scripts = [f"bin/{name}" for name in (*SCRIPTS, "common.sh", "copy.sh")]
 
     project.must(
         shellcheck, "--shell=sh", "--external-sources", "--source-path=bin", *scripts,
