@@ -68,7 +68,7 @@ def test_a_package_that_no_test_imports_counts_as_not_covered(project: BakedProj
 def test_gitlab_reads_the_coverage_of_all_that_is_measured(project: BakedProject) -> None:
     add_tests(project)
     project.write("shop/till.py", SHOP + "\n\ndef change() -> int:\n    return 1\n")
-    (pattern,) = re.findall(r"^ +coverage: '/(.*)/'$", project.read(".gitlab-ci.yml"), re.M)
+    (pattern,) = re.findall(r"^ +coverage: '/(.*)/'$", project.read(".gitlab-ci.yml"), re.MULTILINE)
 
     said = project.must("bin/test", CI="true")
 
@@ -87,13 +87,13 @@ def test_gitlab_reads_the_coverage_of_all_that_is_measured(project: BakedProject
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"flask>=3.1"', '"flask>=3.1", "werkzeug>=99"', "requirements.txt: does not lock werkzeug>=99"),
-        ('"flask>=3.1"', '"flask>=3.1", "pytest>=9"', "requirements.txt: does not lock pytest>=9"),
-        ('"flask>=3.1"', '"flask[async]>=3.1"', "requirements.txt: does not lock flask[async]>=3.1"),
-        ('"mypy>=2"', '"mypy>=2", "celery"', "requirements-dev.txt: does not lock celery"),
+        ('"flask>=3.1"', '"flask>=99"', "requirements.txt: does not lock flask>=99"),
+        ('"flask>=3.1"', '"flask[async]"', "requirements.txt: does not lock flask[async]"),
+        ('"flask>=3.1"', '"flask", "pytest"', "requirements.txt: does not lock pytest"),
+        ('"mypy>=2"', '"mypy", "celery"', "requirements-dev.txt: does not lock celery"),
     ],
-    ids=["newer", "installed for development only", "extra", "not installed"],
-)  # fmt: skip
+    ids=["newer", "extra", "installed for development only", "not installed"],
+)
 def test_a_dependency_that_was_not_locked_is_told(
     project: BakedProject, old: str, new: str, told: str
 ) -> None:

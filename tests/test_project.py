@@ -13,23 +13,9 @@ import pytest
 
 from tests.conftest import PROJECT, Bake, BakedProject
 from tests.support.answers import HOSTILE, PROMPTS, PROSE, pairs, show
-from tests.support.tools import find_python, require
+from tests.support.tools import find_python, only, require
 
 SCRIPTS = ("at", "check", "dev", "lock", "setup", "test")
-# What the scripts need of a system besides Python and uv.
-SYSTEM = ("cmp", "cp", "dirname", "env", "git", "mktemp", "mv", "rm", "sed", "sh", "sleep", "tar")
-
-
-def only(folder: Path, *tools: str) -> str:
-    """Give a PATH with the system's own tools, the named ones, and neither uv nor Python."""
-    folder.mkdir()
-    for name in SYSTEM:
-        (folder / name).symlink_to(str(shutil.which(name)))
-    for tool in tools:
-        path = Path(tool)
-        (folder / path.name).write_text(f'#!/bin/sh\nexec "{path}" "$@"\n')
-        (folder / path.name).chmod(0o755)
-    return str(folder)
 
 
 @pytest.mark.parametrize("answers", pairs(), ids=show)

@@ -1,4 +1,4 @@
-"""What the pre-push hook of a baked project looks at: every commit that is pushed, exactly as it is."""
+"""What the pre-push hook of a baked project looks at: each pushed commit, exactly as it is."""
 
 from pathlib import Path
 
@@ -44,8 +44,17 @@ def test_a_commit_that_the_remote_has_under_another_name_is_tested(project: Bake
     project.must("git", "switch", "--quiet", "--create", "bad")
     commit(project, "tests/test_sums.py", BAD_TEST)
     project.must("git", "push", "--no-verify", "origin", "bad")
+    project.must("git", "switch", "--quiet", "main")
+    commit(project, "notes.md", "# Notes\n")
+    project.must("git", "push", "--no-verify", "origin", "main")
 
     assert "test_sums" in refused(project, "bad:main")
+
+
+def test_a_commit_that_is_named_by_a_search_is_tested(project: BakedProject) -> None:
+    commit(project, "tests/test_sums.py", BAD_TEST)
+
+    assert "test_sums" in refused(project, "main^{/Write tests}:refs/heads/found")
 
 
 def test_a_file_that_archives_leave_out_is_tested(project: BakedProject) -> None:
@@ -113,7 +122,7 @@ def test_a_branch_without_hooks_is_let_through_and_that_is_said(project: BakedPr
 
     said = project.must("git", "push", "origin", f"{orphan}:refs/heads/pages")
 
-    assert "has no .pre-commit-config.yaml" in said
+    assert "is to get a commit without .pre-commit-config.yaml" in said
 
 
 def test_work_in_progress_may_lack_tests_and_the_default_branch_may_not(
@@ -159,9 +168,7 @@ def test_at_ends_as_its_command_does(project: BakedProject) -> None:
     assert project.run("bin/at", "HEAD", "sh", "-c", "exit 7").returncode == 7
 
 
-def test_at_works_where_the_project_is_a_part_of_its_repository(
-    bake: Bake, tools: Path, tmp_path: Path
-) -> None:
+def test_at_works_where_the_project_is_a_part_of_its_repository(bake: Bake, tools: Path) -> None:
     inner = bake(init_git=False)
     outer = BakedProject(inner.path.parent, {"VENV": str(tools)})
     outer.must("git", "init", "--quiet")

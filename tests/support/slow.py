@@ -1,4 +1,4 @@
-"""A git hook that waits until the test lets it go: what happens meanwhile is the test's to choose."""
+"""A git hook that waits until the test lets it go, so that things can happen meanwhile."""
 
 import os
 import signal
