@@ -18,8 +18,7 @@ from tests.support.answers import PROMPTS
 
 TEMPLATE = Path(__file__).parents[1]
 PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
-
-# tests/delivery imports from the template, where bytecode would be baked into projects.
+# tests/delivery imports the template's own files: what Python writes beside them would be baked.
 sys.pycache_prefix = str(TEMPLATE / ".pytest_cache" / "bytecode")
 
 # Variables of the shell, editor or git hook that started the tests must not reach a project.
