@@ -246,6 +246,21 @@ def test_deleting_a_branch_tests_nothing(project: BakedProject) -> None:
     assert "refs/heads/extra" not in remote(project)
 
 
+def test_hooks_leave_no_more_behind_the_more_often_they_run(
+    project: BakedProject, tmp_path: Path
+) -> None:
+    project.env |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": ""}
+    kept: list[set[Path]] = []
+    for text in ("one\n", "two\n"):
+        assert commit(project, notes__txt=text)[0] == 0
+        project.must("git", "push", "origin", "main")
+        kept.append(set((project.path / ".git" / "prek").rglob("*")))
+
+    assert kept[0] == kept[1]
+    assert "config-tracking.json" not in {path.name for path in kept[1]}
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_commit_before_setup_says_what_to_type(bake: Bake) -> None:
     project = bake()
     project.write("notes.md", "# Notes\n")

@@ -7,7 +7,10 @@ use_copy() {
   # shellcheck disable=SC2046 # the names are to be split
   unset $(git rev-parse --local-env-vars)
   copy=$(mktemp -d)
-  trap 'rm -rf "$copy"' EXIT
+  # prek notes each folder that it has worked in, for good. In a home of its own, the notes can go.
+  PREK_HOME=$(git rev-parse --path-format=absolute --git-common-dir)/prek
+  export PREK_HOME
+  trap 'rm -rf "$copy" "$PREK_HOME/cache/prek" "$PREK_HOME/config-tracking.json"' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
