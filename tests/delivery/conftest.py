@@ -9,6 +9,12 @@ from tests.delivery.bench import Site
 from tests.delivery.machine import Google, Machine
 
 
+@pytest.fixture(autouse=True)
+def _no_bytecode(_own_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the programs that they start from writing into the template, which tests bake."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """Return a site that nothing was delivered to yet."""
