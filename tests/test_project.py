@@ -21,7 +21,7 @@ SYSTEM = ("cmp", "cp", "dirname", "env", "git", "mktemp", "mv", "rm", "sed", "sh
 
 
 def only(folder: Path, *tools: str) -> str:
-    """Give a PATH with the system's own tools, the named ones, and neither uv nor Python."""
+    """Make a PATH of the system's own tools and the named ones, without uv or Python."""
     folder.mkdir()
     for name in SYSTEM:
         (folder / name).symlink_to(str(shutil.which(name)))
@@ -261,7 +261,7 @@ def test_a_new_package_is_uploaded_by_itself_and_what_git_ignores_is_not(
     project = bake()
     for name in ("shop/__init__.py", "shop/prices/tea.csv"):
         project.write(name, "")
-    ignored = {".env", ".env.production", "app/svc.key.json", "instance/shop.sqlite", "shop/shop.db"}
+    ignored = {".env", ".env.production", "app/svc.key.json", "instance/shop.db", "shop/x.sqlite"}
     for name in ignored:
         project.write(name, "")
         project.must("git", "check-ignore", name)
