@@ -15,6 +15,8 @@ from pytest_cookies.plugin import Cookies
 
 from tests.support.answers import PROMPTS
 
+collect_ignore = ["extensions"]  # is tested in a bake
+
 TEMPLATE = Path(__file__).parents[1]
 PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
 
