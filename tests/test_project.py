@@ -41,6 +41,13 @@ def test_every_pair_of_choices_passes_its_own_check(
     assert "Success" in project.must("bin/check", VENV=str(tools))
 
 
+def test_what_a_bake_brings_is_fully_typed(bake: Bake, tools: Path) -> None:
+    project = bake()
+
+    strict = ("-m", "mypy", f"--config-file={os.devnull}", "--strict")
+    assert "Success" in project.must(tools / "bin" / "python", *strict, "app", "delivery", "tests")
+
+
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_a_project_of_any_name_passes_its_own_tests(bake: Bake, tools: Path, value: str) -> None:
     project = bake(**dict.fromkeys(PROSE, value), project_slug="demo")
