@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 def page(port: int, path: str = "/") -> str:
-    """Give the text of a page of a server on this machine; nothing unless it is there and well."""
+    """Return the text of a page of a server on this machine; "" unless it is there and well."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as server:
         try:
             server.request("GET", path)
@@ -78,7 +78,7 @@ class Container:
         return docker("exec", self.id, *command)
 
     def logs(self) -> list[str]:
-        """Give what it wrote until now, a line each."""
+        """Return the lines that it has written until now."""
         done = subprocess.run(
             ["docker", "logs", self.id],
             stdout=subprocess.PIPE,

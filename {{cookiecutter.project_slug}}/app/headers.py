@@ -25,6 +25,8 @@ SECURE = Secure(
     xcto=XContentTypeOptions().nosniff(),
     xfo=XFrameOptions().deny(),
 )
+# Computed once: this runs for every response.
+HEADERS = [(name, value, name.lower()) for name, value in SECURE.headers.items()]
 HSTS = StrictTransportSecurity().max_age(365 * 24 * 60 * 60)
 
 
@@ -52,8 +54,12 @@ def trusted_proxies() -> int:
 
 
 def secure_response(response: Response) -> Response:
-    """Set the security headers; HSTS only over TLS, where alone browsers heed it."""
-    SECURE.set_headers(response)
+    """Add the security headers that a view has not set; HSTS over TLS, where browsers heed it."""
+    headers = response.headers
+    present = {name.lower() for name, _ in headers}
+    for name, value, lower in HEADERS:
+        if lower not in present:
+            headers.add(name, value)
     if request.is_secure:
-        response.headers[HSTS.header_name] = HSTS.header_value
+        headers[HSTS.header_name] = HSTS.header_value
     return response

@@ -29,6 +29,14 @@ def test_every_response_is_secured(app: Flask, path: str) -> None:
     assert headers["X-Frame-Options"] == "DENY"
 
 
+def test_a_view_may_set_a_security_header_itself(app: Flask) -> None:
+    @app.get("/framed")
+    def framed() -> tuple[str, dict[str, str]]:
+        return "", {"x-frame-options": "SAMEORIGIN"}
+
+    assert app.test_client().get("/framed").headers.getlist("X-Frame-Options") == ["SAMEORIGIN"]
+
+
 def test_hsts_is_sent_over_tls_only(app: Flask) -> None:
     client = app.test_client()
 
