@@ -256,7 +256,7 @@ def test_a_new_package_reaches_the_image_by_itself(tmp_path: Path) -> None:
     project.write(
         "shop/prices/__init__.py", "TEA = __import__('shop').Path(__file__).with_name('tea.csv')\n"
     )
-    pages = project.read("app/pages.py").replace("import Blueprint", "import Blueprint, Response")
+    pages = project.read("app/pages.py").replace("Blueprint, ", "Blueprint, Response, ")
     project.write(
         "app/pages.py",
         f"{pages}\n\n"
