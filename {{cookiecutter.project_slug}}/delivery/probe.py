@@ -38,7 +38,7 @@ VISITORS = 6
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe ended with."""
+    """The result of a probe."""
 
     healthy: bool
     why: str = ""
@@ -65,7 +65,7 @@ class Reply:
 
 
 class UnreachableError(Exception):
-    """No connection came about: no name, no route, nobody listening, no trusted certificate."""
+    """No connection: no such name, no route, nothing listening, or no trusted certificate."""
 
 
 class NoReplyError(Exception):
