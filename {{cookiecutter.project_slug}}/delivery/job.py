@@ -31,7 +31,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Production:
-    """What this run knows of production; it is said when something fails or a signal comes."""
+    """What this run knows of production; reported when something fails or a signal comes."""
 
     state: State = State.UNCHANGED
     detail: str = ""
