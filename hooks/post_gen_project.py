@@ -93,7 +93,7 @@ def executables() -> list[Path]:
 
 
 def folder() -> str:
-    """Give the path from the folder where Cookiecutter was started: this hook runs in another."""
+    """Return the path from the folder where Cookiecutter was started: this hook runs in another."""
     start = os.environ.get("PWD")
     if start is None or os.name == "nt":  # Git Bash writes PWD in a way that Windows cannot read
         return str(Path.cwd())

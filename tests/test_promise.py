@@ -18,7 +18,7 @@ DELIVERED = {"check", "test", "build", "deploy", "promote", "prune"}
 
 
 def job_variables(gae: AppEngine) -> dict[str, str]:
-    """Give what a person sets in GitLab, the token of the job, and the way to the emulator."""
+    """Return what a person sets in GitLab, the token of the job, and the way to the emulator."""
     private = {"CLOUDSDK_CONFIG", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"}
     emulator = {k: v for k, v in gae.environment().items() if k not in private}
     return emulator | {
@@ -55,7 +55,7 @@ def front_page(gae: AppEngine) -> str:
 
 @pytest.fixture
 def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
-    """Give a project with its tools, and a bare repository as its origin."""
+    """Return a project with its tools, and a bare repository as its origin."""
     for tool in ("docker", "gcloud", "gitlab-ci-local"):
         require(tool)
     if sys.platform != "linux":
@@ -68,7 +68,7 @@ def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
 
 @pytest.fixture
 def gitlab(project: BakedProject, tmp_path: Path) -> GitLab:
-    """Give the GitLab that has the project."""
+    """Return the GitLab that has the project."""
     assert project
     (tmp_path / "gitlab").mkdir()
     return GitLab(tmp_path / "origin.git", tmp_path / "gitlab")

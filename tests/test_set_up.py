@@ -38,7 +38,7 @@ def git(project: Path, *arguments: str) -> str:
 
 
 def without_git(folder: Path) -> str:
-    """Give a PATH on which there is everything that a bake needs, and no git."""
+    """Return a PATH on which there is everything that a bake needs, and no git."""
     folder.mkdir()
     (folder / "python3").symlink_to(sys.executable)
     return str(folder)

@@ -16,6 +16,13 @@ FORBIDDEN = (
     "specified by the [auth/credential_file_override] property"
 )
 
+UNNAMED = "IAM API has not been used in project 1 before or it is disabled."
+DISABLED = (
+    "SERVICE_DISABLED PERMISSION_DENIED: Cloud Logging API has not been used in project 1 before "
+    "or it is disabled. Enable it by visiting "
+    "https://console.developers.google.com/apis/api/logging.googleapis.com/overview?project=1"
+)
+
 
 @pytest.mark.parametrize(
     ("words", "role"),
@@ -28,7 +35,7 @@ FORBIDDEN = (
         ("Permission 'iam.serviceaccounts.actAs' denied on resource", "serviceAccountUser"),
         ("Permission 'iam.serviceAccounts.getAccessToken' denied", "workloadIdentityUser"),
         ("d@x does not have storage.objects.list access to the bucket", "storage.objectAdmin"),
-        ("d@x does not have storage.buckets.get access", "storage.admin"),
+        ("d@x does not have storage.buckets.get access", "storage.legacyBucketReader"),
         ("[d@x] does not have permission to access b instance [staging.x]", "storage.objectAdmin"),
         ("PERMISSION_DENIED: Permission denied for logging.logEntries.list", "logging.viewer"),
         ("PERMISSION_DENIED: cloudbuild.builds.create", "cloudbuild.builds.editor"),
@@ -53,6 +60,8 @@ def test_a_missing_role_is_named(words: str, role: str) -> None:
         ("the project does not contain an app. Use `gcloud app create`", "gcloud app create"),
         ("NOT_FOUND: Could not find Application 'demo'.", "gcloud app create"),
         ("Error Response: [13] An internal error", "roles/logging.logWriter"),
+        (DISABLED, "gcloud services enable logging.googleapis.com"),
+        (f"There was a problem refreshing: {UNNAMED}", "enable the API that it names"),
         ("anything else", "can be repeated"),
     ],
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 def stop_tree(pid: int, *, grace: float = 5.0) -> None:
-    """End a process that leads its own group, and all it started: politely, then for good."""
+    """End the process group that `pid` leads: SIGTERM, and SIGKILL after `grace` seconds."""
     if os.name == "nt":  # pragma: no cover - gcloud.cmd starts a Python of its own
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
         return

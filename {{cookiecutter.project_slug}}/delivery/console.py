@@ -43,11 +43,11 @@ class Console:
         self._line(self._paint(GREEN, text))
 
     def warn(self, text: str) -> None:
-        """Report what is unusual but no failure."""
+        """Report something unusual that is not a failure."""
         self._line(self._paint(YELLOW, text))
 
     def detail(self, text: str) -> None:
-        """Report what only the curious need."""
+        """Report a detail that most readers can skip."""
         self._line(self._paint(DIM, text))
 
     def waiting(self, text: str, elapsed: float) -> None:
@@ -72,12 +72,12 @@ class Console:
                     self._line(f"  {'':<12}{line}")
 
     def result(self, text: str) -> None:
-        """Print what a script may read: a table, a command of a dry run, the final URL."""
+        """Print to stdout what a script may read: a table, a dry run's command, the final URL."""
         self._settle()
         _write(self._results, f"{text}\n")
 
     def flush(self) -> None:
-        """Write what others, such as argparse, have left in the streams: it may fail, too."""
+        """Write what others, such as argparse, have left in the buffers: that can fail, too."""
         for stream in (self._results, self._progress):
             _write(stream, "")
 
@@ -116,7 +116,7 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def _silence(stream: TextIO) -> None:
-    """Lead a broken stream nowhere: what it still holds would fail again when Python ends."""
+    """Send a broken stream to the null device: flushing it at exit would fail again."""
     with contextlib.suppress(OSError, ValueError):
         broken = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)

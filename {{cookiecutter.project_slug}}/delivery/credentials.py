@@ -58,24 +58,24 @@ class PrivateFolder:
         return file
 
     def folder(self, name: str) -> Path:
-        """Make an empty folder in it."""
+        """Make an empty folder in the private folder."""
         folder = self.path / name
         folder.mkdir(mode=0o700)
         return folder
 
     def guard(self, pid: int) -> None:
-        """Have a program stopped, too, should this process be killed while the program runs.
+        """Have a program stopped if this process is killed while the program runs.
 
-        Only where `path` was used before. The program itself may call this, after it was forked.
+        Use `path` first. The program itself may call this, after it was forked.
         """
         self._tell(f"+{pid}")
 
     def release(self) -> None:
-        """Guard no program any longer: it has ended. Only one runs at a time."""
+        """Stop guarding: the program has ended. Only one runs at a time."""
         self._tell("-")
 
     def close(self) -> None:
-        """Remove the folder, through the process for clean-up: so what a crash needs is in use."""
+        """Remove the folder through the process for clean-up, so that every run exercises it."""
         if self._cleanup is not None and self._cleanup.stdin is not None:
             with contextlib.suppress(OSError):
                 self._cleanup.stdin.close()

@@ -21,7 +21,7 @@ ROLLBACK = "python -m delivery rollback"
 
 
 class State(Enum):
-    """How production stands to what it was when the verb began."""
+    """How production compares with what it was when the verb began."""
 
     UNCHANGED = "unchanged"
     CHANGED = "CHANGED"
@@ -31,7 +31,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Production:
-    """What this run knows of production; it is said when something fails or a signal comes."""
+    """What this run knows of production; reported when something fails or a signal comes."""
 
     state: State = State.UNCHANGED
     detail: str = ""
@@ -125,7 +125,7 @@ def split_of(versions: Sequence[Version]) -> Split:
 
 
 def age(seconds: float) -> str:
-    """Put an age in words, in its largest unit."""
+    """Say an age in words, in its largest unit."""
     for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= unit:
             return f"{seconds // unit:.0f} {name}"

@@ -1,4 +1,4 @@
-"""Moves traffic for promote and rollback: recorded before and after, never over somebody else.
+"""Moves traffic for promote and rollback: recorded before and after, never over another's move.
 
 A move is written into the record before it is made, and the newest move in the record decides. So
 a run that was killed leaves a trace; and of two runs at once, the one whose move is older gives
@@ -32,7 +32,7 @@ LOOK_AGAIN = f"{STATUS}; then repeat this command if it is still right"
 
 
 def until_recorded(job: Job, attempt: Callable[[], str]) -> str:
-    """Run what looks, decides and moves; anew when others wrote the record in the meantime."""
+    """Run a function that looks, decides and moves; again if others wrote the record meanwhile."""
     left = ATTEMPTS
     while True:
         try:
@@ -109,7 +109,7 @@ def check_production(job: Job, move: Move) -> str:
 
 
 def _react(job: Job, move: Move, why: str) -> NoReturn:
-    """Do what can be done about a production that fails; this always ends in an error."""
+    """Move the traffic back if production fails and that is possible; always raise."""
     now = job.target.serving()
     if now != move.after:
         if not end(job, move, record.UNCHECKED):
@@ -131,7 +131,7 @@ def _react(job: Job, move: Move, why: str) -> NoReturn:
 
 
 def _restore(job: Job, move: Move, why: str) -> NoReturn:
-    """Move traffic back; this always ends in an error."""
+    """Move traffic back; always raise."""
     end(job, move, record.RESTORING)
     try:
         _move(job, replace(move, outcome=record.RESTORING), [move.after])

@@ -38,7 +38,7 @@ VISITORS = 6
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe ended with."""
+    """The result of a probe."""
 
     healthy: bool
     why: str = ""
@@ -65,7 +65,7 @@ class Reply:
 
 
 class UnreachableError(Exception):
-    """No connection came about: no name, no route, nobody listening, no trusted certificate."""
+    """No connection: no such name, no route, nothing listening, or no trusted certificate."""
 
 
 class NoReplyError(Exception):
@@ -82,12 +82,12 @@ class _Answer:
     revision: str = ""
     why: str = ""
     reached: bool = True
-    stubborn: bool = False  # as a version answers that is broken, not one that is slow or absent
+    stubborn: bool = False  # an answer that a broken version gives, not a slow or an absent one
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What one look found, and what a broken version would answer each time, if that was it."""
+    """What one look found, and the answer that a broken version would repeat, if it was one."""
 
     finding: Finding
     broken: str = ""
@@ -159,7 +159,7 @@ class HttpProbe:
         return _Look(Finding(healthy=True))
 
     def _sample(self, url: str, split: Split, deadline: float) -> _Look:
-        """Ask so often that every version should be among the answers; all must be well."""
+        """Ask until every version should be among the answers; all answers must be well."""
         size = min(math.ceil(SURE * ALL / min(split.values())), LARGEST_SAMPLE)
         health, page = (url.rstrip("/") + path for path in ("/health", "/"))
         questions: list[tuple[str, Collection[str] | None]] = [(health, split), (page, None)] * size
@@ -226,7 +226,7 @@ def _revision(reply: Reply) -> str:
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows none: a version that sends its visitors elsewhere is not the one to look at."""
+    """Follows no redirect: the address that it leads to is not the version that is checked."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
         """Return no request to follow the redirect with."""
@@ -256,7 +256,7 @@ def fetch(url: str, timeout: float) -> Reply:
 
 
 def _read(response: BufferedIOBase, deadline: float) -> bytes:
-    """Read the start of a body; a server that drips it byte by byte runs into the deadline."""
+    """Read the start of a body; raise TimeoutError if it has not come by the deadline."""
     body = b""
     while len(body) < MOST_BYTES and (chunk := response.read1(MOST_BYTES)):
         body += chunk

@@ -105,7 +105,7 @@ class Record:
 
     @property
     def last(self) -> Move | None:
-        """The newest move that happened, or may have happened."""
+        """The newest move that took place, or may have."""
         return next((move for move in reversed(self.moves) if move.outcome != NEVER), None)
 
     @property

@@ -17,7 +17,7 @@ SAME = timedelta(minutes=5)
 
 
 def rollback(job: Job, given: str | None) -> str:
-    """Give all traffic to a version that is known to have worked, and still does.
+    """Move all traffic to a version that is known to have worked, and still does.
 
     What had traffic is put on hold: only a person who insists can promote it again. Return the
     public address.

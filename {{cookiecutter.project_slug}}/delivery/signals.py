@@ -52,4 +52,4 @@ def deferred() -> Iterator[None]:
 
 
 def _ignore(_signum: int, _frame: FrameType | None) -> None:
-    """Do nothing; unlike SIG_IGN, a program that is started now does not inherit it."""
+    """Do nothing; unlike SIG_IGN, a handler is not inherited by programs that are started now."""

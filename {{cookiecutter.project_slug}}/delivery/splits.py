@@ -1,4 +1,4 @@
-"""Traffic splits, and what can be said of them without asking anyone."""
+"""Traffic splits, and what can be computed from them alone."""
 
 from delivery.errors import DeliveryError
 

@@ -14,7 +14,10 @@ _ROLES = (
         r"getAccessToken",
         "roles/iam.workloadIdentityUser, on the deploying account, for GitLab's identity",
     ),
-    (r"storage\.buckets", "roles/storage.admin, on the staging bucket"),
+    (
+        r"storage\.buckets",
+        "roles/storage.legacyBucketReader, on the bucket staging.PROJECT.appspot.com",
+    ),
     (
         r"storage\.|\bb instance \[|bucket",
         "roles/storage.objectAdmin, on the buckets [staging.]PROJECT.appspot.com",
@@ -23,6 +26,10 @@ _ROLES = (
     (r"cloud ?build", "roles/cloudbuild.builds.editor"),
     (r"artifact ?registry", "roles/artifactregistry.reader"),
 )
+# It begins with the words of a missing permission, but no role helps. The reason is one of
+# https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto
+_DISABLED = re.compile(r"SERVICE_DISABLED|has not been used in project|API \[[\w.]+\] not enabled")
+_API = re.compile(r"(?:apis/api/|API \[)([a-z]+\.googleapis\.com)")
 _LOGIN_FAILED = re.compile(
     r"problem refreshing|invalid_grant|invalid_target|No active account|active account"
     r"|UNAUTHENTICATED|invalid authentication credentials"
@@ -68,6 +75,10 @@ def is_forbidden(words: str) -> bool:
 
 def what_next(words: str, role: str) -> str:
     """Say what to do about an error; `role` is what the command needs in any case."""
+    if _DISABLED.search(words):
+        named = _API.search(words)
+        api = named[1] if named else "the API that it names"
+        return f"as an owner: gcloud services enable {api}; wait a minute, then run this again"
     if _LOGIN_FAILED.search(words):
         return (
             "on a laptop: gcloud auth login; in a job: check the audience in id_tokens and the\n"
