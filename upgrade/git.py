@@ -35,8 +35,7 @@ class Git:
         done = self._run(arguments, stdin)
         if done.returncode:
             lines = _text(done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
-            verb = next((a for a in map(str, arguments) if a.isalpha() or "-" in a[1:]), "")
-            raise GitError(f"git {verb}: {lines[-1]}")
+            raise GitError(f"git {_verb(arguments)}: {lines[-1]}")
         return _text(done.stdout)
 
     def line(self, *arguments: str | Path, stdin: str | None = None) -> str:
@@ -69,6 +68,16 @@ class Git:
             )
         except FileNotFoundError as error:
             raise GitError("git is not installed") from error
+
+
+def _verb(arguments: tuple[str | Path, ...]) -> str:
+    words = iter(map(str, arguments))
+    for word in words:
+        if word == "-c":
+            next(words)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def _text(output: bytes) -> str:

@@ -11,7 +11,7 @@ DUTY = "You must do"  # the heading under which a release says what it cannot do
 
 @dataclass
 class Notes:
-    """The lines that need a person, and the rest: a list item each, by heading, newest first."""
+    """The lines that need a person, and the rest: a list item each, oldest release first."""
 
     duties: list[str] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
@@ -25,11 +25,11 @@ class Notes:
 def between(changelog: str, older: str, newer: str) -> Notes:
     """Return the notes of all releases after `older` up to `newer`, both given as versions."""
     notes = Notes()
-    found = list(SECTION.finditer(changelog))
-    ends = [*(match.start() for match in found[1:]), len(changelog)]
-    for match, end in zip(found, ends, strict=True):
+    end = len(changelog)
+    for match in reversed(list(SECTION.finditer(changelog))):
         if version(older) < version(match["version"]) <= version(newer):
             _gather(match["version"], changelog[match.end() : end], notes)
+        end = match.start()
     return notes
 
 

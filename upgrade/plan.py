@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from upgrade import locks, migrations, notes, render, state
+from upgrade import locks, notes, render, state
 from upgrade.errors import RefusedError
 from upgrade.git import Git, GitError
+from upgrade.migrations import Migrations
 from upgrade.notes import Notes
 from upgrade.state import Answers, State
 from upgrade.template import Template
@@ -45,13 +46,15 @@ def target(template: Template, old: State, wanted: Wanted) -> State | None:
 
     Its answers are complete but for prompts that the wanted version is the first to have.
     """
+    template.commit(old.commit)
     commit = template.commit(wanted.version)
     prompts = template.prompts(commit, old.directory)
+    answers = Migrations.of(template, commit).migrate(old.answers, prompts)
     new = State(
         template=wanted.template or old.template,
         commit=commit,
         release=template.release(commit),
-        answers=changed(migrations.migrate(old.answers, prompts), prompts, wanted.changes),
+        answers=changed(answers, prompts, wanted.changes),
         directory=old.directory,
         extra=old.extra,
     )
@@ -97,7 +100,8 @@ def make(project: Git, prefix: str, template: Template, new: State, work: Path) 
 
     # .cruft.json and the locks are not merged as text: one side is what the project has, so the
     # other is the outcome.
-    kept, outcome = {}, {prefix + state.NAME: render.blob(project, new.text())}
+    kept: dict[str, str | None] = {}
+    outcome: dict[str, str | None] = {prefix + state.NAME: render.blob(project, new.text())}
     kept[prefix + state.NAME] = project.line("rev-parse", f"{start}:{prefix}{state.NAME}")
     relock = False
     for name in locks.NAMES:
@@ -112,8 +116,12 @@ def make(project: Git, prefix: str, template: Template, new: State, work: Path) 
         relock = relock or merged != after
         kept[prefix + name] = project.line("rev-parse", f"{start}:{prefix}{name}")
         outcome[prefix + name] = render.blob(project, merged)
-    base_tree = render.put(project, base_tree, work / "base", **kept)
-    theirs_tree = render.put(project, theirs_tree, work / "theirs", **outcome)
+    migrations = Migrations.of(template, new.commit)
+    moves = _moves(project, prefix, start, (base_tree, theirs_tree), migrations)
+    blobs = {path: about.split()[2] for path, about in render.entries(project, base_tree).items()}
+    kept |= {to: blobs[old] for old, to in moves.items()} | dict.fromkeys(moves)
+    base_tree = render.put(project, base_tree, work / "base", kept)
+    theirs_tree = render.put(project, theirs_tree, work / "theirs", outcome)
 
     told = _notes(template, old, new)
     message = f"{_subject(template, old, new)}\n\n{told.text()}".strip() + "\n"
@@ -126,7 +134,7 @@ def make(project: Git, prefix: str, template: Template, new: State, work: Path) 
         branch=f"upgrade/{new.name}",
         message=message,
         notes=told,
-        moves=_moves(project, prefix, start, base_tree, theirs_tree),
+        moves=moves,
         relock=relock,
     )
 
@@ -135,23 +143,19 @@ def _read(path: Path) -> str | None:
     return path.read_text("utf-8") if path.exists() else None
 
 
-def _moves(project: Git, prefix: str, start: str, base: str, theirs: str) -> dict[str, str]:
-    """Return the files that moved in the template and that the project has, edited."""
-    blobs = {tree: _blobs(project, tree) for tree in (start, base, theirs)}
-    data = dict(migrations.DATA)
-    data["paths"] = {prefix + old: prefix + new for old, new in data["paths"].items()}
-    found = migrations.moves(set(blobs[base]), set(blobs[theirs]), data)
+def _moves(
+    project: Git, prefix: str, start: str, trees: tuple[str, str], migrations: Migrations
+) -> dict[str, str]:
+    """Return the files that moved in the template and that the project has edited.
+
+    The project's own move comes first, in a commit of its own, and BASE has them moved, too.
+    """
+    ours, base, theirs = (render.entries(project, tree) for tree in (start, *trees))
     return {
         old: new
-        for old, new in found.items()
-        if old in blobs[start] and new not in blobs[start] and blobs[start][old] != blobs[base][old]
+        for old, new in migrations.moves(set(base), set(theirs), prefix).items()
+        if old in ours and new not in ours and ours[old] != base[old]
     }
-
-
-def _blobs(project: Git, tree: str) -> dict[str, str]:
-    """Return the files of a tree, with their modes and hashes."""
-    lines = project.paths("ls-tree", "-r", "-z", "--full-tree", tree)
-    return {path: about for about, _, path in (line.partition("\t") for line in lines)}
 
 
 def _notes(template: Template, old: State, new: State) -> Notes:

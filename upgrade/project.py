@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RefusedError, GitError) as error:
         print(f"bin/upgrade: {error}", file=sys.stderr)
         return errors.REFUSED if isinstance(error, RefusedError) else errors.FAILED
+    except KeyboardInterrupt:
+        print("bin/upgrade: interrupted", file=sys.stderr)
+        return errors.INTERRUPTED
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -85,9 +88,9 @@ def run(options: argparse.Namespace) -> int:
                 return adopt.adopt(project, template, options, place)
             return upgrade(project, template, options, place)
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # let nobody interrupt the way back
             journal.recover(project.git, place)
-            print("bin/upgrade: interrupted", file=sys.stderr)
-            return errors.INTERRUPTED
+            raise
         finally:
             with contextlib.suppress(GitError):
                 sweep(project.git, place)

@@ -66,22 +66,33 @@ def write_tree(git: Git, project: Path, prefix: str, work: Path) -> str:
         *("hash-object", "-w", "--no-filters", "--stdin-paths"),
         stdin="".join(f"{path}\n" for path in files),
     ).split()
-    entries = [
+    lines = [
         f"{_mode(path)} {blob}\t{prefix}{path.relative_to(project).as_posix()}\0"
         for path, blob in zip(files, blobs, strict=True)
     ]
     index = git.using(GIT_INDEX_FILE=str(work / "index"))
-    index("update-index", "-z", "--index-info", stdin="".join(entries))
+    index("update-index", "-z", "--index-info", stdin="".join(lines))
     return index.line("write-tree")
 
 
-def put(git: Git, tree: str, work: Path, **files: str) -> str:
-    """Return the tree with some files replaced by blobs, given as `path=blob`."""
+def put(git: Git, tree: str, work: Path, files: dict[str, str | None]) -> str:
+    """Return the tree with some paths changed: to a blob, given by its hash, or to nothing."""
     index = git.using(GIT_INDEX_FILE=str(work / "index"))
     index("read-tree", tree)
-    entries = [f"100644 {blob}\t{path}\0" for path, blob in files.items()]
-    index("update-index", "-z", "--index-info", stdin="".join(entries))
+    modes = {path: about.split()[0] for path, about in entries(git, tree).items()}
+    gone = f"0 {'0' * len(tree)}"
+    lines = [
+        f"{f'{modes.get(path, 100644)} {blob}' if blob else gone}\t{path}\0"
+        for path, blob in files.items()
+    ]
+    index("update-index", "-z", "--index-info", stdin="".join(lines))
     return index.line("write-tree")
+
+
+def entries(git: Git, tree: str) -> dict[str, str]:
+    """Return the files of a tree: path -> mode, type and hash."""
+    lines = git.paths("ls-tree", "-r", "-z", "--full-tree", tree)
+    return {path: about for about, _, path in (line.partition("\t") for line in lines)}
 
 
 def blob(git: Git, text: str) -> str:

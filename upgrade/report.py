@@ -17,6 +17,7 @@ def summary(project: Git, plan: Plan, merged: Merged) -> str:
 
 def conflicts(plan: Plan, merged: Merged, back: str) -> str:
     """List the files that need a person, each with the reason, and the commands that follow."""
+    away = f"git switch {back} && git branch -D {plan.branch}"
     width = max(map(len, merged.conflicts))
     listed = [f"  {path:<{width}}  {reason}" for path, reason in merged.conflicts.items()]
     relock = (
@@ -33,8 +34,7 @@ def conflicts(plan: Plan, merged: Merged, back: str) -> str:
             "  git cherry-pick --continue",
             "  bin/setup && bin/check && bin/test",
             f"  git switch {back} && git merge {plan.branch}",
-            "To go back: git cherry-pick --abort &&"
-            f" git switch {back} && git branch -D {plan.branch}",
+            f"To go back: git cherry-pick --abort && {away}",
         ]
     )
 
