@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from typing import Any
 ANSWERS = r"""{{ cookiecutter.items() | list | tojson }}"""
 
 GIT_SECONDS = 30
+
+TEMPORARY = re.compile(r"tmp[a-z0-9_]{8}")  # what Python calls its temporary folders
 
 
 class GitError(Exception):
@@ -78,6 +81,8 @@ GIT_LOCAL = {
 def main() -> int:
     """Set the project up, say what could not be done, and end with what to type next."""
     answers = dict(json.loads(ANSWERS))
+    if is_compared(answers):
+        return 0
     warnings = [record_origin(answers)]
     if answers["init_git"]:
         warnings.append(make_repository(answers))
@@ -85,6 +90,16 @@ def main() -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"\nNext:\n  cd {shlex.quote(folder())}\n  bin/setup\n  bin/dev")
     return 0
+
+
+def is_compared(answers: dict[str, Any]) -> bool:
+    """Whether `cruft diff` or `cruft update` bakes, to compare the files with those of a project.
+
+    They do so in a temporary folder of Python's, and would take a repository in it for files, too.
+    """
+    place = Path.cwd().parent
+    temporary = place.parent == Path(tempfile.gettempdir()).resolve()
+    return "_commit" in answers and temporary and bool(TEMPORARY.fullmatch(place.name))
 
 
 def record_origin(answers: dict[str, Any]) -> str | None:
