@@ -15,7 +15,7 @@ from tests.conftest import PROJECT, Bake, BakedProject
 from tests.support.answers import HOSTILE, PROMPTS, PROSE, pairs, show
 from tests.support.tools import find_python, require
 
-SCRIPTS = ("check", "dev", "lock", "pushed", "setup", "test")
+SCRIPTS = ("check", "dev", "lock", "pushed", "setup", "test", "upgrade")
 # What the scripts need of a system besides Python and uv.
 SYSTEM = ("cmp", "cp", "dirname", "env", "git", "mktemp", "mv", "rm", "sed", "sh", "sleep", "tar")
 
