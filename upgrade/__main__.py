@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from upgrade import adopt, errors, journal, one, project, state
+from upgrade import adopt, errors, journal, one, project, report, state
 from upgrade.errors import RefusedError
 from upgrade.git import OURS, Git, GitError
 from upgrade.merge import merge
@@ -174,9 +174,8 @@ def _bring(clone: Git, folder: Path, branch: str) -> None:
 
 
 def _by_hand(target: str, version: str, conflicts: dict[str, str]) -> str:
-    listed = [f"{path}: {reason}" for path, reason in conflicts.items()]
     where = f"cd {target}" if Path(target).is_dir() else f"git clone {target} && cd {name(target)}"
-    return "\n".join([*listed, f"By hand: {where} && bin/upgrade --to {version}"])
+    return report.by_hand(conflicts, f"{where} && bin/upgrade --to {version}")
 
 
 def _checks(here: Project) -> tuple[str, str] | None:

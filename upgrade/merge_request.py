@@ -63,7 +63,7 @@ def propose(project: Git, plan: Plan, failed: str | None) -> None:
             )
     lease = f"--force-with-lease=refs/heads/{BRANCH}:{theirs}"
     remote("push", "--quiet", "--no-verify", lease, address, f"{plan.branch}:refs/heads/{BRANCH}")
-    title, _, body = plan.message.partition("\n\n")
+    title, _, body = plan.message.strip().partition("\n\n")
     if failed:
         title, body = f"Draft: {title}", f"`{failed}` fails: the job's log says why.\n\n{body}"
     text = {"title": title, "description": body}

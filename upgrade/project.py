@@ -6,6 +6,7 @@ project's bin/upgrade starts the newest program.
 
 import argparse
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -98,6 +99,9 @@ def run(options: argparse.Namespace) -> int:
 
 def upgrade(project: Project, template: Template, options: argparse.Namespace, place: Path) -> int:
     """Upgrade, and say how it went and what to type next."""
+    if options.merge_request:
+        merge_request.refuse_unready()
+        os.environ.update(merge_request.identity())
     if not options.dry_run:
         one.refuse_unready(project)
     wanted = Wanted(options.version, dict(options.set), options.template)
@@ -105,7 +109,7 @@ def upgrade(project: Project, template: Template, options: argparse.Namespace, p
     if plan is None:
         print(f"Nothing to do: the project has version {options.version}, and these answers.")
         return errors.DONE
-    if not options.dry_run:
+    if not (options.dry_run or options.merge_request):  # a job's old branch is nobody's work
         one.refuse_branch(project, plan)
     merged = merge(project.git, project.prefix, plan, place / "tree")
     one.refuse_obstacles(project, plan, merged)
@@ -116,6 +120,9 @@ def upgrade(project: Project, template: Template, options: argparse.Namespace, p
         for path, reason in merged.conflicts.items():
             print(f"conflict: {path}: {reason}")
         return errors.CONFLICTS if merged.conflicts else errors.DONE
+    if options.merge_request and merged.conflicts:
+        print("\n" + report.by_hand(merged.conflicts, "bin/upgrade on a laptop, then push"))
+        return errors.CONFLICTS
     one.carry_out(project, plan, merged, place)
     if merged.conflicts:
         print("\n" + report.conflicts(plan, merged, back))

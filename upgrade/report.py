@@ -39,6 +39,12 @@ def conflicts(plan: Plan, merged: Merged, back: str) -> str:
     )
 
 
+def by_hand(conflicts: dict[str, str], command: str) -> str:
+    """List the files that need a person, and the command that brings one there."""
+    listed = [f"{path}: {reason}" for path, reason in conflicts.items()]
+    return "\n".join([*listed, f"By hand: {command}"])
+
+
 def clean(plan: Plan, merged: Merged, back: str, failed: str | None) -> str:
     """Say where the upgrade is, what is left to do, and what to type next."""
     lines = [f"The upgrade is one commit on branch {plan.branch}."]
