@@ -195,6 +195,9 @@ def test_bin_upgrade_says_what_it_lacks(releases: Releases, tmp_path: Path) -> N
     done = project.run("bin/upgrade", "--to", "12.0")
     assert done.returncode == 3
     assert "has no version 12.0" in done.stdout
+    done = project.run("bin/upgrade", "--to", "0.1.0")
+    assert done.returncode == 3
+    assert "version 0.1.0 is too old to upgrade a project" in done.stdout
     done = project.run("bin/upgrade", "--template", str(tmp_path / "nowhere"))
     assert done.returncode != 0
     assert "nowhere" in done.stdout
