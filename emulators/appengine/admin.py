@@ -1,10 +1,22 @@
-"""The App Engine Admin API v1: the application, its services, versions and operations."""
+"""The App Engine Admin API v1: the application, its services, versions and operations.
+
+Modelled after:
+
+- https://cloud.google.com/appengine/docs/admin-api/reference/rest and the discovery document:
+  resources, methods, pages, `view`, and the rules of a traffic split. A service has no etag;
+- googlecloudsdk.api_lib.app.appengine_api_client and operations_util for what gcloud sends and
+  reads, `filter=done:false` of `gcloud app operations list --pending` among it;
+- https://github.com/nytimes/drone-gae/issues/67 for a second operation on the same resource (409);
+- https://cloud.google.com/appengine/docs/standard/reference/app-yaml for reserved version ids.
+
+docs/reality.md has what no source tells: the words of most refusals, the order of lists.
+"""
 
 import re
 import threading
-import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from .builder import RUNTIMES, BuildError
@@ -14,6 +26,8 @@ from .wire import Answer, ApiError, Request
 VERSION_ID = re.compile(r"[a-z\d]([a-z\d-]{0,61}[a-z\d])?")
 RESERVED_IDS = re.compile(r"default|latest|ah-.*")
 TYPE = "type.googleapis.com/google.appengine.v1"
+SHARD_DIGITS = {"UNSPECIFIED": 3, "COOKIE": 3, "IP": 2, "RANDOM": 3}
+PAGE_SIZE = 20
 BASIC_VIEW_OMITS = ("handlers", "envVariables", "deployment", "entrypoint", "errorHandlers")
 
 
@@ -32,11 +46,13 @@ class Host(Protocol):
 class Admin:
     """The state of one project's application, changed only through API calls."""
 
-    def __init__(self, project: str, host: Host, *, bucket: str, created: bool, latency: float):
+    def __init__(
+        self, project: str, host: Host, *, buckets: tuple[str, str], created: bool, latency: float
+    ):
         self.project = project
         self.services: dict[str, Service] = {}
         self._host = host
-        self._bucket = bucket
+        self._code_bucket, self._default_bucket = buckets
         self._created = created
         self.latency = latency
         self._operations: dict[str, dict[str, Any]] = {}
@@ -61,8 +77,8 @@ class Admin:
                 "name": f"apps/{project}",
                 "id": project,
                 "locationId": "europe-west",
-                "codeBucket": self._bucket,
-                "defaultBucket": f"{project}.appspot.com",
+                "codeBucket": self._code_bucket,
+                "defaultBucket": self._default_bucket,
                 "defaultHostname": self._host.hostname,
                 "gcrDomain": "eu.gcr.io",
                 "servingStatus": "SERVING",
@@ -71,7 +87,7 @@ class Admin:
             }
         )
 
-    def create_app(self, request: Request) -> Answer:
+    def create_app(self, request: Request, account: str) -> Answer:
         if request.json().get("id") != self.project:
             raise ApiError(403, "The caller does not have permission")
         if self._created:
@@ -81,47 +97,44 @@ class Admin:
             self._created = True
             return {"@type": f"{TYPE}.Application", "id": self.project}
 
-        return self._operate(f"apps/{self.project}", "Applications.CreateApplication", create)
+        name = f"apps/{self.project}"
+        return self._operate(name, "Applications.CreateApplication", create, account)
 
     # Services
 
-    def list_services(self, project: str) -> Answer:
+    def list_services(self, request: Request, project: str) -> Answer:
         self._check(project)
         with self._lock:
-            return Answer.of({"services": [self._service(s) for s in self.services.values()]})
+            found = [self._service(service) for service in self.services.values()]
+        return Answer.of(_page(request, "services", found))
 
     def get_service(self, project: str, service: str) -> Answer:
         self._check(project)
         return Answer.of(self._service(self._find(service)))
 
-    def set_split(self, request: Request, project: str, service: str) -> Answer:
+    def set_split(self, request: Request, account: str, project: str, service: str) -> Answer:
         self._check(project)
         found = self._find(service)
         if request.query.get("updateMask") != "split":
             raise ApiError(501, "Only updateMask=split is modelled.")
-        split = request.json().get("split", {})
-        allocations = {str(name): float(share) for name, share in split["allocations"].items()}
-        shard_by = str(split.get("shardBy", "UNSPECIFIED"))
+        if request.query.get("migrateTraffic", "false").lower() != "false":
+            raise ApiError(501, "migrateTraffic=true is not modelled.")
+        allocations, shard_by = _split(request.json())
         for name in allocations:
             if name not in found.versions:
                 raise ApiError(404, f"Version '{service}:{name}' not found.")
-        if abs(sum(allocations.values()) - 1) > 1e-3 or min(allocations.values()) <= 0:
-            raise ApiError(400, "Traffic allocations must be positive and add up to 1.0.")
-        digits = 2 if shard_by == "IP" else 3
-        if any(abs(share - round(share, digits)) > 1e-9 for share in allocations.values()):
-            raise ApiError(400, f"Allocations by {shard_by} have at most {digits} decimal places.")
 
         def move() -> dict[str, Any]:
             with self._lock:
                 if gone := allocations.keys() - found.versions.keys():
                     raise ApiError(404, f"Version '{service}:{min(gone)}' not found.")
-                found.allocations, found.shard_by = allocations, shard_by
+                found.move(allocations, shard_by)
                 return {"@type": f"{TYPE}.Service", **self._service(found)}
 
         name = f"apps/{project}/services/{service}"
-        return self._operate(name, "Services.UpdateService", move)
+        return self._operate(name, "Services.UpdateService", move, account)
 
-    def delete_service(self, project: str, service: str) -> Answer:
+    def delete_service(self, account: str, project: str, service: str) -> Answer:
         self._check(project)
         found = self._find(service)
         if service == "default":
@@ -135,20 +148,20 @@ class Admin:
             return {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
         name = f"apps/{project}/services/{service}"
-        return self._operate(name, "Services.DeleteService", delete)
+        return self._operate(name, "Services.DeleteService", delete, account)
 
     # Versions
 
-    def list_versions(self, project: str, service: str) -> Answer:
+    def list_versions(self, request: Request, project: str, service: str) -> Answer:
         self._check(project)
         with self._lock:
             found = [v.resource for v in self._find(service).versions.values()]
-        basic = [{k: v for k, v in r.items() if k not in BASIC_VIEW_OMITS} for r in found]
-        return Answer.of({"versions": basic})
+        seen = [_seen(request, resource) for resource in found]
+        return Answer.of(_page(request, "versions", seen))
 
-    def get_version(self, project: str, service: str, version: str) -> Answer:
+    def get_version(self, request: Request, project: str, service: str, version: str) -> Answer:
         self._check(project)
-        return Answer.of(self._find_version(service, version).resource)
+        return Answer.of(_seen(request, self._find_version(service, version).resource))
 
     def create_version(self, request: Request, project: str, service: str, account: str) -> Answer:
         self._check(project)
@@ -159,7 +172,7 @@ class Admin:
         def create() -> dict[str, Any]:
             return {"@type": f"{TYPE}.Version", **self.install(service, resource, account).resource}
 
-        return self._operate(name, "Versions.CreateVersion", create)
+        return self._operate(name, "Versions.CreateVersion", create, account)
 
     def install(self, service: str, resource: dict[str, Any], account: str) -> Version:
         """Build a version and put it among the service's; one of the same name is replaced."""
@@ -189,7 +202,7 @@ class Admin:
         self._find_version(service, version)
         raise ApiError(400, "Cannot stop or start a version that uses automatic scaling.")
 
-    def delete_version(self, project: str, service: str, version: str) -> Answer:
+    def delete_version(self, account: str, project: str, service: str, version: str) -> Answer:
         self._check(project)
         found = self._find_version(service, version)
         home = self._find(service)
@@ -203,7 +216,7 @@ class Admin:
             return {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
         name = f"apps/{project}/services/{service}/versions/{version}"
-        return self._operate(name, "Versions.DeleteVersion", delete)
+        return self._operate(name, "Versions.DeleteVersion", delete, account)
 
     # Operations
 
@@ -215,7 +228,21 @@ class Admin:
                 raise ApiError(404, f"Operation not found: {operation}")
             return Answer.of(found)
 
-    def _operate(self, target: str, method: str, work: Callable[[], dict[str, Any]]) -> Answer:
+    def list_operations(self, request: Request, project: str) -> Answer:
+        """List the newest first, all of them or those that are `done:false` or `done:true`."""
+        self._check(project)
+        wanted = request.query.get("filter", "")
+        if wanted and not (match := re.fullmatch(r"done[:=](true|false)", wanted)):
+            raise ApiError(400, f"Invalid filter: {wanted}")
+        with self._lock:
+            found = list(reversed(self._operations.values()))
+        if wanted and match:
+            found = [o for o in found if ("done" in o) is (match[1] == "true")]
+        return Answer.of(_page(request, "operations", found))
+
+    def _operate(
+        self, target: str, method: str, work: Callable[[], dict[str, Any]], account: str
+    ) -> Answer:
         """Do `work` as an operation: at once, or `latency` seconds later while the client polls."""
         identity = str(uuid.uuid4())
         operation: dict[str, Any] = {
@@ -224,9 +251,10 @@ class Admin:
                 "@type": f"{TYPE}.OperationMetadataV1",
                 "method": f"google.appengine.v1.{method}",
                 "insertTime": _now(),
+                "user": account,
                 "target": target,
             },
-            "done": False,
+            # As in every answer of Google's, a field that is false is left out: here, `done`.
         }
         with self._lock:
             if running := self._busy.get(target):
@@ -243,7 +271,9 @@ class Admin:
             outcome = _outcome(work)
             with self._lock:
                 del self._busy[target]
-                self._operations[identity] = operation | outcome | {"done": True}
+                metadata = operation["metadata"] | {"endTime": _now()}
+                ended = {"metadata": metadata, "done": True}
+                self._operations[identity] = operation | outcome | ended
 
         if not self.latency:
             run()
@@ -306,6 +336,48 @@ class Admin:
         }
 
 
+def _split(service: dict[str, Any]) -> tuple[dict[str, float], str]:
+    """Return the shares by version, and by what visitors are told apart; 400 for a wrong split."""
+    split = service.get("split") or {}
+    shard_by = str(split.get("shardBy", "UNSPECIFIED"))
+    if shard_by not in SHARD_DIGITS:
+        raise ApiError(400, f"Invalid value at 'service.split.shard_by': {shard_by}")
+    try:
+        allocations = {str(name): float(share) for name, share in split["allocations"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ApiError(400, "Invalid value at 'service.split.allocations'.") from error
+    if not allocations or min(allocations.values()) <= 0:
+        raise ApiError(400, "Traffic allocations must be in the range (0.000, 1].")
+    digits = SHARD_DIGITS[shard_by]
+    if any(abs(share - round(share, digits)) > 1e-9 for share in allocations.values()):
+        raise ApiError(400, f"Allocations by {shard_by} have at most {digits} decimal places.")
+    if abs(sum(allocations.values()) - 1) > 1e-6:
+        raise ApiError(400, "Traffic allocations must sum to 1.")
+    return allocations, shard_by
+
+
+def _seen(request: Request, version: dict[str, Any]) -> dict[str, Any]:
+    """Return a version as `view` shows it: BASIC, the default, has nothing of the deployment."""
+    view = request.query.get("view", "BASIC")
+    if view not in ("BASIC", "FULL"):
+        raise ApiError(400, f"Invalid value at 'view': {view}")
+    omitted = BASIC_VIEW_OMITS if view == "BASIC" else ()
+    return {name: value for name, value in version.items() if name not in omitted}
+
+
+def _page(request: Request, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one page of a list, with a token for the next one; without a list when it is empty."""
+    try:
+        size = int(request.query.get("pageSize", 0)) or PAGE_SIZE
+        start = int(request.query.get("pageToken", 0))
+    except ValueError as error:
+        raise ApiError(400, "Invalid value at 'page_size' or 'page_token'.") from error
+    if size < 0 or start < 0:
+        raise ApiError(400, "Invalid value at 'page_size' or 'page_token'.")
+    page: dict[str, Any] = {name: found[start : start + size]} if found[start:] else {}
+    return page | ({"nextPageToken": str(start + size)} if found[start + size :] else {})
+
+
 def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What an operation ends with; an error carries google.rpc's code."""
     try:
@@ -319,4 +391,4 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

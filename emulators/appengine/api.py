@@ -1,12 +1,22 @@
-"""The door of the Google APIs: log, faults, bearer token, permission, then the right function."""
+"""The door of the Google APIs: log, faults, bearer token, permission, then the right function.
+
+Modelled after the paths and permissions of each method's reference page (`apps.…` in
+https://cloud.google.com/appengine/docs/admin-api/reference/rest, `objects.…` in
+https://cloud.google.com/storage/docs/json_api/v1, `entries.list` in
+https://cloud.google.com/logging/docs/reference/v2/rest), and https://cloud.google.com/iam/docs/permission-error-messages
+for a refusal's words and its ErrorInfo.
+"""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from urllib.parse import unquote, urlsplit
 
 from .admin import Admin
-from .bucket import Bucket
 from .faults import Faults
+from .logs import Logs
+from .storage import Storage, denial
 from .tokens import Tokens
 from .wire import Answer, ApiError, Request
 
@@ -17,7 +27,9 @@ PROJECT = "(?P<project>[^/]+)"
 APP = f"/v1/apps/{PROJECT}"
 SERVICE = f"{APP}/services/(?P<service>[^/]+)"
 VERSION = f"{SERVICE}/versions/(?P<version>[^/]+)"
-OBJECTS = "/storage/v1/b/(?P<bucket>[^/]+)/o"
+BUCKET = "/storage/v1/b/(?P<bucket>[^/]+)"
+OBJECTS = f"{BUCKET}/o"
+OBJECT = f"{OBJECTS}/(?P<name>[^/]+)"  # slashes in a name are URL-encoded
 
 
 @dataclass
@@ -47,7 +59,7 @@ class Route:
 class Api:
     """Everything under one port that a real client believes to be googleapis.com."""
 
-    def __init__(self, admin: Admin, bucket: Bucket, tokens: Tokens, *, auth: bool):
+    def __init__(self, admin: Admin, storage: Storage, logs: Logs, tokens: Tokens, *, auth: bool):
         self.faults = Faults()
         self.denied: set[str] = set()
         self.requests: list[Call] = []
@@ -66,24 +78,51 @@ class Api:
                 "request",
             ),
             _route(
-                "GET", "/storage/v1/b/(?P<bucket>[^/]+)", "storage.buckets.get", bucket.describe
+                "POST", "/v2/entries:list", "logging.logEntries.list", logs.list_entries, "request"
             ),
-            _route("GET", OBJECTS, "storage.objects.list", bucket.list_objects),
+            _route("GET", BUCKET, "storage.buckets.get", storage.get_bucket),
+            _route("GET", OBJECTS, "storage.objects.list", storage.list_objects, "request"),
             _route(
-                "GET", f"{OBJECTS}/(?P<name>.+)", "storage.objects.get", bucket.download, "request"
+                "GET",
+                f"(?:/download)?{OBJECT}",
+                "storage.objects.get",
+                storage.get_object,
+                "request",
+                "allowed",
             ),
             _route(
-                "POST", f"(/upload)?{OBJECTS}", "storage.objects.create", bucket.upload, "request"
+                "POST",
+                f"(?:/upload)?{OBJECTS}",
+                "storage.objects.create",
+                storage.insert_object,
+                "request",
+                "allowed",
             ),
+            _route("DELETE", OBJECT, "storage.objects.delete", storage.delete_object, "request"),
             _route(
-                "POST", "/v1/apps", "appengine.applications.create", admin.create_app, "request"
+                "POST",
+                "/v1/apps",
+                "appengine.applications.create",
+                admin.create_app,
+                "request",
+                "account",
             ),
             _route("GET", APP, "appengine.applications.get", admin.get_app),
-            _route("GET", f"{APP}/services", "appengine.services.list", admin.list_services),
+            _route(
+                "GET", f"{APP}/services", "appengine.services.list", admin.list_services, "request"
+            ),
             _route("GET", SERVICE, "appengine.services.get", admin.get_service),
-            _route("PATCH", SERVICE, "appengine.services.update", admin.set_split, "request"),
-            _route("DELETE", SERVICE, "appengine.services.delete", admin.delete_service),
-            _route("GET", f"{SERVICE}/versions", "appengine.versions.list", admin.list_versions),
+            _route(
+                "PATCH", SERVICE, "appengine.services.update", admin.set_split, "request", "account"
+            ),
+            _route("DELETE", SERVICE, "appengine.services.delete", admin.delete_service, "account"),
+            _route(
+                "GET",
+                f"{SERVICE}/versions",
+                "appengine.versions.list",
+                admin.list_versions,
+                "request",
+            ),
             _route(
                 "POST",
                 f"{SERVICE}/versions",
@@ -92,9 +131,16 @@ class Api:
                 "request",
                 "account",
             ),
-            _route("GET", VERSION, "appengine.versions.get", admin.get_version),
+            _route("GET", VERSION, "appengine.versions.get", admin.get_version, "request"),
             _route("PATCH", VERSION, "appengine.versions.update", admin.update_version),
-            _route("DELETE", VERSION, "appengine.versions.delete", admin.delete_version),
+            _route("DELETE", VERSION, "appengine.versions.delete", admin.delete_version, "account"),
+            _route(
+                "GET",
+                f"{APP}/operations",
+                "appengine.operations.list",
+                admin.list_operations,
+                "request",
+            ),
             _route(
                 "GET",
                 f"{APP}/operations/(?P<operation>[^/]+)",
@@ -119,38 +165,43 @@ class Api:
         return answer
 
     def _act(self, request: Request, call: Call) -> Answer:
+        path = urlsplit(request.target).path
         try:
             for route in self._routes:
-                match = route.path.fullmatch(request.path)
+                match = route.path.fullmatch(path)
                 if match and route.method == request.method:
-                    call.account = self._admit(request, route.permission)
-                    extra = {"request": request, "account": call.account}
-                    wanted = {name: extra[name] for name in route.wants}
-                    return route.respond(**wanted, **match.groupdict())
+                    names = {name: unquote(value) for name, value in match.groupdict().items()}
+                    bucket = names.get("bucket", "")
+                    call.account = self._admit(request, route.permission, bucket)
+                    allowed = partial(self._allow, call.account, bucket)
+                    extra = {"request": request, "account": call.account, "allowed": allowed}
+                    return route.respond(**{name: extra[name] for name in route.wants}, **names)
         except ApiError as error:
             return error.answer()
         self.unmodelled.append(call)
         return ApiError(404, f"{request.method} {request.path} is not modelled.").answer()
 
-    def _admit(self, request: Request, permission: str) -> str:
-        """The caller's account, or 401 without a token and 403 without the permission."""
+    def _admit(self, request: Request, permission: str, bucket: str) -> str:
+        """Return the caller's account; 401 without a token, 403 without the permission."""
         asked = self._auth and permission != OPEN
         account = self._tokens.account(request) if asked else ""
         if permission == "appengine.versions.create" and ACT_AS in self.denied:
             permission = ACT_AS
-        if permission in self.denied:
-            raise self._denial(permission, account)
+        self._allow(account, bucket, permission)
         return account
+
+    def _allow(self, account: str, bucket: str, permission: str) -> None:
+        """Refuse what `denied` has: a permission, or one on one bucket, as PERMISSION@BUCKET."""
+        if self.denied & {permission, f"{permission}@{bucket}"}:
+            raise self._denial(permission, account)
 
     def _denial(self, permission: str, account: str) -> ApiError:
         service = permission.partition(".")[0]
-        resource = f"//appengine.googleapis.com/apps/{self._project}"
         if service == "storage":
-            return ApiError(
-                403,
-                f"{account} does not have {permission} access to the Google Cloud Storage bucket. "
-                f"Permission '{permission}' denied on resource (or it may not exist).",
-            )
+            return denial(account, permission)
+        resource = f"//appengine.googleapis.com/apps/{self._project}"
+        if service == "logging":
+            resource = f"//cloudresourcemanager.googleapis.com/projects/{self._project}"
         if permission == ACT_AS:
             resource = f"service account {self._project}@appspot.gserviceaccount.com"
         return ApiError(

@@ -1,5 +1,6 @@
 """One App Engine on this machine: what the tests hold in their hands."""
 
+import hashlib
 import shutil
 import ssl
 import tempfile
@@ -10,9 +11,10 @@ from typing import Self
 
 from .admin import Admin
 from .api import Api
-from .bucket import Bucket
 from .frontend import FrontEnd, Service, Version
+from .logs import Logs
 from .machines import Certificates, Machines
+from .storage import Storage
 from .tokens import Tokens
 from .wire import Server
 
@@ -42,13 +44,20 @@ class AppEngine:
         self._stack = ExitStack()
         self._root = Path(tempfile.mkdtemp(prefix="appengine-"))
         self._stack.callback(shutil.rmtree, self._root, ignore_errors=True)
-        self._bucket = Bucket(f"staging.{project}.appspot.com")
+        self.staging_bucket = f"staging.{project}.appspot.com"
+        self.default_bucket = f"{project}.appspot.com"
+        self.storage = Storage(self.staging_bucket, self.default_bucket)
         self._certificates = Certificates(self._root)
+        self.logs = Logs(project)
         machines = Machines(
-            project, self._root, self._bucket, self._certificates, deadline=deadline
+            project, self._root, self.storage, self.logs, self._certificates, deadline=deadline
         )
         self.admin = Admin(
-            project, machines, bucket=self._bucket.name, created=created, latency=latency
+            project,
+            machines,
+            buckets=(self.staging_bucket, self.default_bucket),
+            created=created,
+            latency=latency,
         )
         self._stack.callback(self.admin.close)
         self.front = FrontEnd(self.admin.services, seed)
@@ -56,10 +65,10 @@ class AppEngine:
         self._stack.callback(front.stop)
         machines.hostname = f"127.0.0.1:{front.port}"
         self.url = f"https://{machines.hostname}"
-        self.api = Api(self.admin, self._bucket, self.tokens, auth=auth)
+        self.api = Api(self.admin, self.storage, self.logs, self.tokens, auth=auth)
         server = Server(self.api.respond, port=port)
         self._stack.callback(server.stop)
-        self.api_url = f"http://127.0.0.1:{server.port}/"
+        self.api_url = self.storage.url = f"http://127.0.0.1:{server.port}/"
         # The API's faults are planted on the emulator itself, the public address's on `front`.
         self.requests = self.api.requests
         self.unmodelled = self.api.unmodelled
@@ -111,12 +120,16 @@ class AppEngine:
         return str(self.version(version, service).resource["versionUrl"])
 
     def uploads(self, version: str, service: str = "default") -> set[str]:
-        """The names of the files that a version was made of."""
+        """Return the names of the files that a version was made of, generated ones included."""
         return set(self.version(version, service).files)
 
+    def received(self, version: str, service: str = "default") -> dict[str, bytes]:
+        """Return every file that a version was made of as it came, generated ones included."""
+        return dict(self.version(version, service).files)
+
     def staged(self) -> list[bytes]:
-        """The content of every file that was ever uploaded."""
-        return self._bucket.contents()
+        """Return the content of every object in the app's buckets."""
+        return self.storage.contents()
 
     def secrets(self) -> list[str]:
         """Every string that no log, upload or left-over file may hold."""
@@ -132,17 +145,28 @@ class AppEngine:
         old = self.version(source)
         contents = dict(old.files) | {k: v.encode() for k, v in files.items() if v is not None}
         manifest = {
-            name: {"sourceUrl": self._bucket.put(data)}
+            name: {"sourceUrl": self._stage(data)}
             for name, data in contents.items()
             if files.get(name, "") is not None
         }
         resource = old.resource | {"id": version, "deployment": {"files": manifest}}
         return self.admin.install(old.service, resource, "the test")
 
+    def _stage(self, data: bytes) -> str:
+        """Store a file as gcloud does, under its SHA-1; return the URL for a manifest."""
+        name = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        self.storage.write(self.staging_bucket, name, data)
+        return f"https://storage.googleapis.com/{self.staging_bucket}/{name}"
+
     def reset(self, version: str, *others: str) -> None:
-        """Give one version all traffic, keep `others` beside it, and forget every fault."""
+        """Give one version all traffic, keep `others` beside it, and forget the rest.
+
+        The rest is every fault, every other version, and what stands in the default bucket.
+        """
         self.heal()
+        self.storage.empty(self.default_bucket)
         self.admin.latency = 0.0
+        self.front.propagation = 0.0
         self.admin.reset({version: 1.0}, {version, *others})
 
     @contextmanager

@@ -4,15 +4,17 @@ import itertools
 import os
 import ssl
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trustme
 
-from .bucket import Bucket
 from .builder import Builder, BuildError
 from .frontend import Version
 from .instance import Instance
+from .logs import Logs
+from .storage import Storage
 from .wire import Server
 
 MEMORY_MB = {"F1": "384", "F2": "768", "F4": "1536", "F4_1G": "3072"}
@@ -43,11 +45,12 @@ class Certificates:
 class Machines:
     """Where versions live; the Admin API says which ones."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the emulator's parts, handed over once
         self,
         project: str,
         root: Path,
-        bucket: Bucket,
+        storage: Storage,
+        logs: Logs,
         certificates: Certificates,
         *,
         deadline: float,
@@ -55,7 +58,8 @@ class Machines:
         self.hostname = ""  # known once the app's own server listens
         self._project = project
         self._root = root
-        self._bucket = bucket
+        self._storage = storage
+        self._logs = logs
         self._certificates = certificates
         self._deadline = deadline
         self._builder = Builder(root)
@@ -90,7 +94,14 @@ class Machines:
             **resource.get("envVariables", {}),
         }
         warmup = "INBOUND_SERVICE_WARMUP" in resource.get("inboundServices", [])
-        instance = Instance(build, environment, home=home, warmup=warmup, deadline=self._deadline)
+        labels = {"module_id": service, "version_id": resource["id"], "zone": "europe-west1-1"}
+        instance = Instance(
+            build,
+            environment,
+            warmup=warmup,
+            deadline=self._deadline,
+            write=partial(self._logs.write, labels),
+        )
         version = Version(service, resource["id"], resource, files, instance)
         # Past 63 characters Google's certificate no longer covers the host that it hands out.
         host = f"{version.id}-dot-{service}-dot-{self._project}"
@@ -117,7 +128,8 @@ class Machines:
             self._builder.discard(version.instance.build)
 
     def _fetch(self, name: str, url: str) -> bytes:
-        data = self._bucket.read(url.rpartition("/")[2])
+        bucket, _, key = url.removeprefix("https://storage.googleapis.com/").partition("/")
+        data = self._storage.read(bucket, key) if bucket in self._storage.buckets else None
         if data is None:
             raise BuildError(f"source file is not in the bucket: {name}")
         return data

@@ -242,7 +242,7 @@ def test_the_job_is_one_command_and_ends_what_it_began(render: Bake) -> None:
     pipeline = yaml.safe_load(render().read(".gitlab-ci.yml"))
     job = pipeline["upgrade"]
 
-    assert job["script"] == ["bin/upgrade --merge-request"]
+    assert job["script"] == "bin/upgrade --merge-request"
     assert job["interruptible"] is False
     assert "slim" not in job["image"]  # which has no git
 

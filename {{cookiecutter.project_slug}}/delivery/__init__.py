@@ -1,6 +1,7 @@
 """Brings a commit to production, and back: `python -m delivery`, for people and the pipeline.
 
-The verbs (release.py, traffic.py, upkeep.py) say what delivering means and know no vendor.
-A target (target.py says what one must do, appengine.py is the first) does it.
+Each verb is a file of its name: deploy.py, verify.py, promote.py, rollback.py and so on. The verbs
+say what delivering means and know no vendor. A target does it: target.py says what one must do,
+google/ is the one that chosen.py has chosen. README.md explains the whole to its users.
 Only the standard library is used, so that a bare Python is enough to deliver and to roll back.
 """

@@ -1,34 +1,42 @@
 """The command line: reads what was typed, runs one verb, says how it ended; for __main__.py."""
 
 import argparse
-import contextlib
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
-from delivery import appengine, release, revision, traffic, upkeep
-from delivery.check import Checker, fetch
+from delivery import signals
+from delivery.chosen import Target as ChosenTarget
+from delivery.commits import Repository, who
 from delivery.console import Console
-from delivery.errors import DeliveryError, Interrupted
-from delivery.job import LOOK, Job
+from delivery.credentials import PrivateFolder
+from delivery.deploy import deploy
+from delivery.errors import AlarmError, DeliveryError, Interrupted
+from delivery.job import STATUS, Job, State
+from delivery.ledger import Ledger
+from delivery.log import log
+from delivery.probe import HttpProbe, fetch
 from delivery.process import Runner
+from delivery.promote import promote
+from delivery.prune import prune
+from delivery.review import review
+from delivery.rollback import rollback
+from delivery.status import status
+from delivery.stop import stop
 from delivery.target import Target
-from delivery.vault import Vault
+from delivery.verify import verify
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The targets; with a second one, a variable will choose.
-TARGETS: Mapping[str, Callable[[Runner], Target]] = {"appengine": appengine.AppEngine}
+ASTRAY = {State.CHANGED, State.UNKNOWN}
 
 TIMEOUT = 120.0
 COMMITS = "default: the one of the checked-out commit"
 ROLLBACK_TIMEOUT = 30.0  # in an emergency the next candidate is worth more than patience
 
-EPILOG = f"""\
+EPILOG = """\
 a delivery, step by step (the pipeline runs just this):
   python -m delivery deploy               upload this commit beside what serves; no traffic
   python -m delivery verify               is it healthy on its own address? deleted if not
@@ -37,7 +45,11 @@ a delivery, step by step (the pipeline runs just this):
   python -m delivery prune                delete all but the newest versions to roll back to
 
 when production is broken:
-  python -m delivery rollback             back to the newest older version that works
+  python -m delivery rollback             back to the version that worked before
+
+to see what is there, and who delivered what:
+  python -m delivery status
+  python -m delivery log
 
 try it without touching anything:
   python -m delivery --dry-run deploy     looks, and prints the commands that would change something
@@ -46,7 +58,7 @@ Each command can be repeated, also after it was killed. VERSION, where it is lef
 of the checked-out commit: v<commit time, UTC>-<commit>.
 
 environment variables:
-{appengine.SETTINGS}
+{settings}
 In CI, GAE_PROJECT and one of the two logins are required. SSL_CERT_FILE, HTTPS_PROXY and NO_COLOR
 are honoured.
 
@@ -54,7 +66,7 @@ exit codes:
   0  done, also when there was nothing to do
   1  failed; production is as it was
   2  wrong usage, settings or tools; nothing was touched
-  3  refused (older, not healthy, changed by someone else); production is as it was
+  3  refused (older, not healthy, rolled back from, changed by someone else)
   4  production failed after the traffic was moved, which was moved back
   5  production has changed, or may have, and a person must look
   128+N  ended by signal N; the last lines say what became of production
@@ -66,28 +78,31 @@ def main(
     *,
     environ: Mapping[str, str] | None = None,
     root: Path = ROOT,
-    create_target: Callable[[Runner], Target] = TARGETS["appengine"],
+    create_target: Callable[[Runner], Target] = ChosenTarget,
 ) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(argv)
     environ = os.environ if environ is None else environ
     console = Console(environ)
     try:
-        with _signals_raise(), Vault(outside=root) as vault:
-            runner = Runner(console, vault, root, environ, dry_run=options.dry_run)
+        with signals.raising(), PrivateFolder(outside=root) as private:
+            runner = Runner(console, private, root, environ, dry_run=options.dry_run)
+            target = create_target(runner)
             job = Job(
-                target=create_target(runner),
+                target=target,
                 console=console,
-                check=Checker(console, fetch),
-                commit_version=partial(revision.of_commit, runner),
-                refuse_uncommitted=partial(revision.refuse_uncommitted, runner),
+                probe=HttpProbe(console, fetch),
+                commits=Repository(runner),
+                ledger=Ledger(target, runner.sleep, dry_run=options.dry_run),
+                folder=private.folder,
+                who=who(environ),
                 timeout=options.timeout,
                 dry_run=options.dry_run,
                 report=root / "review.env" if environ.get("CI") else None,
             )
             code, result = _run(options.verb, job, options)
-    except Interrupted as stop:  # before the verb began, or after it had ended
-        return 128 + stop.signum
+    except Interrupted as stopped:  # before the verb began, or after it had ended
+        return 128 + stopped.signum
     if result:
         console.result(result)
     return code
@@ -100,38 +115,25 @@ def _run(
     try:
         return 0, verb(job, options)
     except DeliveryError as failure:
-        job.console.fail(failure, job.production)
-        return failure.exit_code, ""
-    except Interrupted as stop:
-        by = signal.Signals(stop.signum).name
-        then = f"{LOOK}; this command can be repeated"
-        job.console.fail(DeliveryError(f"stopped by {by}", then=then), job.production)
-        return 128 + stop.signum, ""
+        job.console.fail(failure, str(job.production))
+        return _exit_code(failure, job), ""
+    except Interrupted as stopped:
+        by = signal.Signals(stopped.signum).name
+        then = f"{STATUS}; this command can be repeated"
+        job.console.fail(DeliveryError(f"stopped by {by}", then=then), str(job.production))
+        return 128 + stopped.signum, ""
     except Exception as bug:  # noqa: BLE001 - a bug here must not hide the state of production
-        traceback.print_exc()
-        error = DeliveryError("a mistake in delivery/ itself", why=repr(bug), then=LOOK)
-        job.console.fail(error, job.production)
-        return 1 if job.production == "unchanged" else 5, ""
+        why = "".join(traceback.format_exception(bug)).rstrip()
+        error = DeliveryError("a mistake in delivery/ itself", why=why, then=STATUS)
+        job.console.fail(error, str(job.production))
+        return _exit_code(error, job), ""
 
 
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Make the signals that ask for an end unwind the stack, so that everything is put away."""
-    signals = [
-        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-    ]
-
-    def end(signum: int, _frame: FrameType | None) -> None:
-        for each in signals:  # once is enough: a second one must not cut the tidying up short
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(signum)
-
-    before = {each: signal.signal(each, end) for each in signals}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+def _exit_code(failure: DeliveryError, job: Job) -> int:
+    """Return the code of an error; "as it was" must not be said of a production that is not."""
+    if failure.exit_code == DeliveryError.exit_code and job.production.state in ASTRAY:
+        return AlarmError.exit_code
+    return failure.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m delivery",
         description="Brings a commit to production, and production back to an earlier commit.",
-        epilog=EPILOG,
+        epilog=EPILOG.format(settings=ChosenTarget.SETTINGS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -171,21 +173,24 @@ def _parser() -> argparse.ArgumentParser:
         return verb
 
     verb = add(
-        "deploy", lambda job, o: release.deploy(job, o.version), "upload this commit; traffic stays"
+        "deploy",
+        lambda job, o: deploy(job, o.version, force=o.force),
+        "upload this commit; traffic stays",
     )
     verb.add_argument("--version", help="name of the version (default: after the commit)")
+    verb.add_argument("--force", action="store_true", help="even if it was rolled back from")
 
     verb = add(
         "verify",
-        lambda job, o: release.verify(job, o.version),
-        "check a version on its own address; one that fails and has no traffic is deleted",
+        lambda job, o: verify(job, o.version),
+        "check a version on its own address; one that fails and never served is deleted",
         timeout=TIMEOUT,
     )
     verb.add_argument("version", nargs="?", metavar="VERSION", help=COMMITS)
 
     verb = add(
         "promote",
-        lambda job, o: traffic.promote(job, o.version, canary=o.canary, force=o.force),
+        lambda job, o: promote(job, o.version, canary=o.canary, force=o.force),
         "check a version and give it the traffic; taken back if production then fails",
         timeout=TIMEOUT,
     )
@@ -193,36 +198,47 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--canary", type=_share, metavar="PERCENT", help="give it this share only (1 to 99)"
     )
-    verb.add_argument("--force", action="store_true", help="even if it is older or not healthy")
+    verb.add_argument(
+        "--force",
+        action="store_true",
+        help="even if it is older, not healthy, or was rolled back from",
+    )
 
     verb = add(
         "rollback",
-        lambda job, o: traffic.rollback(job, o.version),
-        "give all traffic to the newest older version that works, or to VERSION",
+        lambda job, o: rollback(job, o.version),
+        "give all traffic to the version that worked before, or to VERSION",
         timeout=ROLLBACK_TIMEOUT,
     )
     verb.add_argument(
-        "version", nargs="?", metavar="VERSION", help="default: the newest older one that works"
+        "version", nargs="?", metavar="VERSION", help="default: the last that worked before"
     )
 
-    verb = add(
-        "prune", lambda job, o: upkeep.prune(job, keep=o.keep), "delete versions that nobody needs"
-    )
+    verb = add("prune", lambda job, o: prune(job, keep=o.keep), "delete versions that nobody needs")
     verb.add_argument(
-        "--keep", type=int, default=5, metavar="N", help="older versions to keep (default: 5)"
+        "--keep",
+        type=int,
+        default=5,
+        metavar="N",
+        help="versions that worked to keep (default: 5)",
     )
 
-    add("status", lambda job, _: upkeep.status(job), "show the versions and their traffic")
+    add("status", lambda job, _: status(job), "show the versions and their traffic")
+
+    verb = add("log", lambda job, o: log(job, count=o.count), "show who moved the traffic when")
+    verb.add_argument(
+        "-n", dest="count", type=_count, default=20, metavar="N", help="how many (default: 20)"
+    )
 
     verb = add(
         "review",
-        lambda job, o: release.review(job, o.iid),
+        lambda job, o: review(job, o.iid),
         "deploy and check a merge request's version; in CI, leave its URL in review.env",
         timeout=TIMEOUT,
     )
     verb.add_argument("iid", metavar="IID", help="number of the merge request")
 
-    verb = add("stop", lambda job, o: release.stop(job, o.iid), "delete a merge request's version")
+    verb = add("stop", lambda job, o: stop(job, o.iid), "delete a merge request's version")
     verb.add_argument("iid", metavar="IID", help="number of the merge request")
     return parser
 
@@ -239,3 +255,10 @@ def _share(text: str) -> int:
     if not 1 <= share <= 99:  # noqa: PLR2004
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 99")
     return share
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count

@@ -1,5 +1,6 @@
 """What a person or a job log sees: progress on stderr, results on stdout; for all that speak."""
 
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,11 @@ RED, GREEN, YELLOW, DIM = "31", "32", "33", "2"
 
 
 class Console:
-    """Writes lines, in colour and with a line that rewrites itself only on a terminal."""
+    """Writes lines; in colour, and with a line that rewrites itself, only on a terminal.
+
+    Nothing here raises: a reader that goes away (`... | head -1`, a closed terminal) must not
+    stop a verb between moving traffic and checking production.
+    """
 
     def __init__(
         self,
@@ -22,7 +27,7 @@ class Console:
     ) -> None:
         self._progress = progress or sys.stderr
         self._results = results or sys.stdout
-        self._live = self._progress.isatty() and environ.get("TERM") != "dumb"
+        self._live = _is_terminal(self._progress) and environ.get("TERM") != "dumb"
         self._colour = self._live and not environ.get("NO_COLOR")
         self._waiting = False
         # A log keeps every line, so it gets fewer of them than a terminal, which keeps one.
@@ -50,14 +55,14 @@ class Console:
         if not self._live:
             self._line(line)
             return
-        self._progress.write("\r\x1b[2K" + line[: shutil.get_terminal_size().columns - 1])
-        self._progress.flush()
+        _write(self._progress, "\r\x1b[2K" + line[: shutil.get_terminal_size().columns - 1])
         self._waiting = True
 
     def fail(self, error: DeliveryError, production: str) -> None:
         """Explain a failure: what, why, the state of production, what to type."""
         self._line(self._paint(RED, f"FAILED: {error.what}"))
-        for label, text in (("why", error.why), ("production", production), ("next", error.then)):
+        parts = {"why": error.why, "log": error.log, "production": production, "next": error.then}
+        for label, text in parts.items():
             if text:
                 first, *rest = text.splitlines()
                 self._line(f"  {label + ':':<12}{first}")
@@ -67,16 +72,45 @@ class Console:
     def result(self, text: str) -> None:
         """Print what a script may read: a table, a command of a dry run, the final URL."""
         self._settle()
-        print(text, file=self._results, flush=True)
+        _write(self._results, f"{text}\n")
 
     def _line(self, text: str) -> None:
         self._settle()
-        print(text, file=self._progress, flush=True)
+        _write(self._progress, f"{text}\n")
 
     def _settle(self) -> None:
         if self._waiting:
-            self._progress.write("\r\x1b[2K")
+            _write(self._progress, "\r\x1b[2K")
             self._waiting = False
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:  # a terminal, or Windows, that lacks a character
+            encoding = stream.encoding or "ascii"
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except (OSError, ValueError):  # nobody reads it any more
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Lead a broken stream nowhere: what it still holds would fail again when Python ends."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass

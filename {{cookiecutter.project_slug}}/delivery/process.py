@@ -1,5 +1,6 @@
 """Runs other programs (git, a vendor's client); how they end becomes text or one kind of error."""
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -9,41 +10,51 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from delivery import signals
+from delivery.cleanup import stop_tree
 from delivery.console import Console
+from delivery.credentials import PrivateFolder
 from delivery.errors import CommandError, MisuseError
-from delivery.vault import Vault
-from delivery.watchdog import stop_tree
 
 WHERE_TO_GET = {
     "gcloud": "install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install",
     "git": "install git: https://git-scm.com/downloads",
 }
+# What no program needs that we start: who needs a credential is handed a file.
+SECRETS = ("GAE_KEY", "GITLAB_OIDC_TOKEN", "GITLAB_TOKEN", "CI_JOB_TOKEN", "CI_REGISTRY_PASSWORD")
+PIPES_CLOSE = 2.0  # seconds for what a stopped program left behind to let go of its output
 
 
 @dataclass
 class Runner:
-    """Runs programs in the project's directory: without a shell, with a time limit."""
+    """Runs programs in the project's folder: without a shell, with a time limit."""
 
     console: Console
-    vault: Vault
+    private: PrivateFolder
     root: Path
     environ: Mapping[str, str]
     dry_run: bool = False
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = field(default=time.sleep)
 
-    def read(
+    def bare_environ(self) -> dict[str, str]:
+        """Return the environment without the secrets in it."""
+        return {name: value for name, value in self.environ.items() if name not in SECRETS}
+
+    def read(  # noqa: PLR0913 - each but two has a default
         self,
         argv: Sequence[str],
         *,
         doing: str,
         timeout: float,
         environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        quiet: bool = False,
     ) -> str:
         """Run a program that only looks, and return what it printed; a dry run runs it too."""
-        if self.dry_run:
+        if self.dry_run and not quiet:
             self.console.detail(f"  $ {shlex.join(argv)}")
-        return self._run(argv, doing, timeout, environ)
+        return self._run(argv, doing, timeout, environ, cwd)
 
     def change(
         self,
@@ -52,25 +63,58 @@ class Runner:
         doing: str,
         timeout: float,
         environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> str:
         """Run a program that changes something; a dry run prints it instead."""
         if self.dry_run:
             self.console.result(shlex.join(argv))
             return ""
-        return self._run(argv, doing, timeout, environ)
+        return self._run(argv, doing, timeout, environ, cwd)
 
     def _run(
-        self, argv: Sequence[str], doing: str, timeout: float, environ: Mapping[str, str] | None
+        self,
+        argv: Sequence[str],
+        doing: str,
+        timeout: float,
+        environ: Mapping[str, str] | None,
+        cwd: Path | None,
     ) -> str:
-        environ = self.environ if environ is None else environ
+        environ = self.bare_environ() if environ is None else environ
         tool = argv[0]
         program = shutil.which(tool, path=environ.get("PATH"))  # gcloud.cmd on Windows
         if program is None:
             raise MisuseError(f"{tool} is not on the PATH", then=WHERE_TO_GET.get(tool, ""))
+        child: subprocess.Popen[str] | None = None
+        try:
+            with signals.deferred():
+                child = self._start([program, *argv[1:]], environ, cwd)
+            out, err = self._wait(child, doing, timeout)
+        except BaseException:  # a time limit or a signal: nothing may go on behind our back
+            if child is not None:
+                stop_tree(child.pid)
+                # What it started in a session of its own may hold the pipes open: do not wait.
+                with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
+                    child.communicate(timeout=PIPES_CLOSE)
+            raise
+        finally:
+            if child is not None:
+                self.private.release(child.pid)
+        if child.returncode == 0:
+            return out
+        ending = (
+            f"was killed by signal {-child.returncode}"
+            if child.returncode < 0
+            else f"failed (exit code {child.returncode})"
+        )
+        raise CommandError(f"{doing}: {tool} {ending}", why=err.strip() or out.strip())
+
+    def _start(
+        self, argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None
+    ) -> "subprocess.Popen[str]":
         try:
             child = subprocess.Popen(
-                [program, *argv[1:]],
-                cwd=self.root,
+                argv,
+                cwd=cwd or self.root,
                 env=dict(environ),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -82,24 +126,11 @@ class Runner:
                 start_new_session=os.name != "nt",
             )
         except OSError as error:
-            raise MisuseError(f"{tool} cannot be started", why=str(error)) from error
-        try:
-            with self.vault.guarding(child.pid):
-                out, err = self._wait(child, doing, timeout)
-        except BaseException:  # a time limit or a signal: nothing may go on behind our back
-            stop_tree(child.pid)
-            child.communicate()
-            raise
-        if child.returncode == 0:
-            return out
-        ending = (
-            f"was killed by signal {-child.returncode}"
-            if child.returncode < 0
-            else f"failed (exit code {child.returncode})"
-        )
-        raise CommandError(f"{doing}: {tool} {ending}", why=err.strip() or out.strip())
+            raise MisuseError(f"{argv[0]} cannot be started", why=str(error)) from error
+        self.private.guard(child.pid)
+        return child
 
-    def _wait(self, child: subprocess.Popen[str], doing: str, timeout: float) -> tuple[str, str]:
+    def _wait(self, child: "subprocess.Popen[str]", doing: str, timeout: float) -> tuple[str, str]:
         start = self.clock()
         while True:
             try:

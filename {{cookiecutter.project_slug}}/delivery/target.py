@@ -1,20 +1,18 @@
 """The seam between the verbs and a vendor: what a target must do, in words that no vendor owns.
 
-To deliver somewhere else (Cloud Run, Docker on a host over SSH), write one module with a class
-that has these functions, and name it in TARGETS in cli.py. Nothing else changes. A target raises
-the errors of errors.py, runs programs through the Runner that it is made with (which keeps dry
-runs, time limits and signals in one place), and moves traffic only when told to.
+To deliver somewhere else, write one class with these functions in a folder of its own, and name
+it in chosen.py; no verb changes. A target raises the errors of errors.py, runs programs through
+the Runner that it is made with (which keeps time limits, signals and dry runs in one place), and
+moves traffic only when told to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import ClassVar, Protocol
 
-from delivery import revision
-
-Split = Mapping[str, float]
-"""Per cent of the traffic by version, above zero; together 100, or empty when nothing serves."""
+from delivery.splits import Split
 
 
 @dataclass(frozen=True)
@@ -26,43 +24,67 @@ class Version:
     created: datetime
     share: float = 0.0  # per cent of the traffic
 
-    def is_newer_than(self, other: "Version") -> bool:
-        """Compare by commit where both names tell it, otherwise by when they were deployed."""
-        mine, theirs = revision.commit_time(self.id), revision.commit_time(other.id)
-        if mine is None or theirs is None:
-            return self.created > other.created
-        return mine > theirs
+
+@dataclass(frozen=True)
+class Stored:
+    """The record of deliveries as the target keeps it: its text, and the tag to replace it with."""
+
+    text: str  # empty when there is none yet
+    tag: str
 
 
 class Target(Protocol):
     """Where versions run. Each function may be called again after it failed or was killed."""
 
+    SETTINGS: ClassVar[str]
+    """The environment variables that it reads, for the help of the command line."""
+
     def login(self) -> None:
-        """Check the settings and prepare credentials; the first call, and it calls no one."""
+        """Check the settings and prepare credentials; the first call. It asks no server."""
 
     def accept(self, version: str) -> None:
-        """Refuse a name (MisuseError) that a version cannot have here."""
+        """Raise MisuseError for a name that a version cannot have here."""
 
-    def deploy(self, version: str) -> None:
-        """Upload and start the project's files as this version, without moving traffic.
+    def deploy(self, version: str, source: Path) -> None:
+        """Upload and start the files in `source` as this version, without moving traffic.
 
-        Where a first version cannot be without traffic, it may get all of it.
+        `source` holds what the commit holds. Where a first version cannot be without traffic, it
+        may get all of it.
         """
 
     def versions(self) -> list[Version]:
         """List all versions with their share of the traffic; empty before the first delivery."""
 
     def serving(self) -> Split:
-        """Tell how traffic is split now."""
+        """Return how the traffic is split now."""
 
     def set_traffic(self, split: Split) -> None:
-        """Split traffic like this, all at once; the one function that must not retry by itself.
+        """Split the traffic like this, all at once, and return when it has happened.
 
-        The caller does, after looking whether someone else has moved traffic meanwhile.
+        One attempt: it must not repeat the request, as someone else may have moved traffic. Raise
+        UnsettledError when the change may still happen; after any other error it did not.
+        """
+
+    def settle(self) -> None:
+        """Wait until no change of the traffic is under way, whoever asked for it.
+
+        Raise UnsettledError when one is still under way after a minute or two.
         """
 
     def url(self) -> str:
-        """Tell the public address, which the traffic split is behind."""
+        """Return the public address, which the traffic split is behind."""
 
-    def delete(self, version: str) -> None:
-        """Delete a version; gone already is no error, one with traffic must be refused."""
+    def delete(self, versions: Sequence[str]) -> None:
+        """Delete versions; gone already is no error, one with traffic must be refused."""
+
+    def log(self, version: str) -> list[str]:
+        """Return the last lines that a version wrote, the oldest first."""
+
+    def read_record(self) -> Stored:
+        """Read the record of deliveries, from a place that outlives every version."""
+
+    def write_record(self, text: str, tag: str) -> str:
+        """Replace the record that had this tag, and return the new tag.
+
+        Raise ConflictError, and write nothing, when it has another tag by now.
+        """

@@ -1,4 +1,4 @@
-"""Removes a private directory once its owner is gone, even by SIGKILL; vault.py runs it as a file.
+"""Removes a private folder once its owner is gone, even by SIGKILL; credentials.py runs it.
 
 It reads a pipe whose other end only the owner holds: the pipe ends when the owner does. Until
 then each line names a child of the owner that started (+PID) or ended (-PID), because a child
@@ -29,8 +29,8 @@ def stop_tree(pid: int, *, grace: float = 5.0) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def main(directory: Path) -> None:
-    """Wait for the owner's end, then stop what it left running and remove its directory."""
+def main(folder: Path) -> None:
+    """Wait for the owner's end, then stop what it left running and remove its folder."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # pragma: no branch - Windows lacks the last one
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -39,9 +39,12 @@ def main(directory: Path) -> None:
         (running.add if line[0] == "+" else running.discard)(int(line[1:]))
     for pid in running:
         stop_tree(pid, grace=0)
-    for _ in range(50):  # Windows refuses while a file is still open
-        shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
+    # What was stopped may have been about to write, and Windows refuses while a file is open.
+    quiet = 10 if running else 1
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        quiet = quiet - 1 if not folder.exists() else quiet
+        if not quiet:
             break
         time.sleep(0.1)
 

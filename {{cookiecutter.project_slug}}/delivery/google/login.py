@@ -1,4 +1,4 @@
-"""Turns the settings of a job or a laptop into an environment in which gcloud is logged in."""
+"""Turns the settings of a job or a laptop into an environment in which gcloud is signed in."""
 
 import json
 import re
@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from delivery.console import Console
-from delivery.errors import MisuseError
-from delivery.vault import Vault
+from delivery.credentials import PrivateFolder
+from delivery.errors import CommandError, MisuseError
+from delivery.google import gcloud
+from delivery.process import SECRETS, Runner
 
 SETTINGS = """\
   GAE_PROJECT                     id of the Google Cloud project
@@ -22,7 +24,7 @@ On a laptop none is needed: the account and project that gcloud uses are used.""
 
 WHERE = (
     "GitLab: Settings > CI/CD > Variables (protected ones are empty on unprotected branches).\n"
-    'README.md, "Connect GitLab and Google Cloud", has the commands that create the values.'
+    "delivery/README.md has the commands that create the values."
 )
 
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -30,6 +32,7 @@ _PROVIDER = re.compile(
     r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+"
 )
 _ACCOUNT = re.compile(r"[^@\s/]+@[a-z0-9.-]+\.gserviceaccount\.com")
+LONGEST_SHOWN = 60
 _KEY_FIELDS = ("client_email", "private_key", "private_key_id", "token_uri")
 
 _QUIET = {
@@ -39,8 +42,7 @@ _QUIET = {
     "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
     "CLOUDSDK_SURVEY_DISABLE_PROMPTS": "1",
 }
-# What a program that we start must not see, or must not follow instead of what was given.
-_SECRET = ("GAE_KEY", "GITLAB_OIDC_TOKEN")
+# What gcloud must not follow instead of what was given.
 _OVERRIDDEN = (
     "CLOUDSDK_ACTIVE_CONFIG_NAME",
     "CLOUDSDK_AUTH_ACCESS_TOKEN",
@@ -50,37 +52,37 @@ _OVERRIDDEN = (
 
 
 def project(environ: Mapping[str, str]) -> str:
-    """Give the project's id if it is set, after checking its shape."""
+    """Return the project's id, or nothing if it is not set, after checking its shape."""
     given = environ.get("GAE_PROJECT", "").strip()
     if given and not _PROJECT.fullmatch(given):
         raise MisuseError(
-            f"GAE_PROJECT is {given!r}, which is no project id",
+            f"GAE_PROJECT is {_shown(given)}, which is no project id",
             why="an id has 6 to 30 of a-z, 0-9 and '-' (it is neither the name nor the number)",
             then=WHERE,
         )
     return given
 
 
-def login(environ: Mapping[str, str], vault: Vault, console: Console) -> dict[str, str]:
-    """Check the settings, put credentials into the vault, give the environment for gcloud."""
+def login(environ: Mapping[str, str], private: PrivateFolder, console: Console) -> dict[str, str]:
+    """Check the settings, keep credentials in the private folder, return gcloud's environment."""
     keyless = any(environ.get(name) for name in _KEYLESS[:2])
     explicit = keyless or bool(environ.get("GAE_KEY"))
     if explicit or environ.get("CI"):
         _refuse_missing(environ, keyless=keyless)
-    children = {name: value for name, value in environ.items() if name not in _SECRET} | _QUIET
+    children = {name: value for name, value in environ.items() if name not in SECRETS} | _QUIET
     if not explicit:
         return children  # a laptop: the account that gcloud has
     if keyless and environ.get("GAE_KEY"):
         console.warn("Both GAE_KEY and the keyless variables are set: the keyless login is used.")
-    credentials = _keyless(environ, vault) if keyless else _key(environ["GAE_KEY"])
-    file = vault.write("credentials.json", json.dumps(credentials))
+    credentials = _keyless(environ, private) if keyless else _key(environ["GAE_KEY"])
+    file = private.write("credentials.json", json.dumps(credentials))
     for name in _OVERRIDDEN:
         children.pop(name, None)
     # gcloud then needs no login step, and keeps the access token in its configuration directory.
     # In a fresh one it would first look for a machine of Google's, and wait where that is silent.
     return children | {
         "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false",
-        "CLOUDSDK_CONFIG": str(vault.path / "gcloud"),
+        "CLOUDSDK_CONFIG": str(private.path / "gcloud"),
         "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(file),
     }
 
@@ -98,12 +100,12 @@ def _refuse_missing(environ: Mapping[str, str], *, keyless: bool) -> None:
         raise MisuseError(f"not set: {', '.join(missing)}", then="set it in " + WHERE)
 
 
-def _keyless(environ: Mapping[str, str], vault: Vault) -> dict[str, Any]:
+def _keyless(environ: Mapping[str, str], private: PrivateFolder) -> dict[str, Any]:
     provider = environ[_KEYLESS[0]].strip()
     provider = re.sub(r"^(https:)?//iam\.googleapis\.com/", "", provider)
     if not _PROVIDER.fullmatch(provider):
         raise MisuseError(
-            f"GCP_WORKLOAD_IDENTITY_PROVIDER is {provider!r}, which names no provider",
+            f"GCP_WORKLOAD_IDENTITY_PROVIDER is {_shown(provider)}, which names no provider",
             why="its form is projects/NUMBER/locations/global/\n"
             "workloadIdentityPools/POOL/providers/PROVIDER",
             then=WHERE,
@@ -111,11 +113,11 @@ def _keyless(environ: Mapping[str, str], vault: Vault) -> dict[str, Any]:
     account = environ[_KEYLESS[1]].strip()
     if not _ACCOUNT.fullmatch(account):
         raise MisuseError(
-            f"GCP_SERVICE_ACCOUNT is {account!r}, which is no service account",
+            f"GCP_SERVICE_ACCOUNT is {_shown(account)}, which is no service account",
             why="its form is NAME@PROJECT.iam.gserviceaccount.com",
             then=WHERE,
         )
-    token = vault.write("oidc-token", environ[_KEYLESS[2]].strip())
+    token = private.write("oidc-token", environ[_KEYLESS[2]].strip())
     # What `gcloud iam workload-identity-pools create-cred-config` writes, a second sooner; unlike
     # it, this follows gcloud's own variables for other endpoints.
     exchange = _endpoint(environ, "STS", "https://sts.googleapis.com/")
@@ -139,10 +141,10 @@ def _endpoint(environ: Mapping[str, str], service: str, default: str) -> str:
 
 def _key(value: str) -> dict[str, Any]:
     """Read a service account's key; whatever is wrong with it, its text is never repeated."""
-    text = value.strip()
+    text = value.strip().removeprefix("\ufeff")  # some editors begin a file with this mark
     if not text.startswith("{"):
         try:
-            text = Path(text).read_text(encoding="utf-8")
+            text = Path(text).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             raise MisuseError(
                 "GAE_KEY is neither the JSON text of a key nor the path of a file",
@@ -167,3 +169,47 @@ def _key(value: str) -> dict[str, Any]:
             f"GAE_KEY lacks {', '.join(absent)}", why="it seems cut short", then=WHERE
         )
     return key
+
+
+def _shown(value: str) -> str:
+    """Repeat a wrong value, unless it may be a key or a token that was pasted there."""
+    plain = len(value) <= LONGEST_SHOWN and value.isprintable() and "private" not in value.lower()
+    return repr(value) if plain else f"a text of {len(value)} characters"
+
+
+class Account:
+    """Who gcloud is signed in as; one start of gcloud tells token and project."""
+
+    def __init__(self, runner: Runner, environ: Mapping[str, str]) -> None:
+        self._runner = runner
+        self._environ = environ
+        self._answer: dict[str, Any] = {}
+
+    def token(self) -> str:
+        """Return an access token that is good for the longest of verbs."""
+        token = self._ask().get("credential", {}).get("access_token")
+        if not isinstance(token, str) or not token:
+            raise CommandError("signing in: gcloud has no access token", then="gcloud auth login")
+        return token
+
+    def project(self) -> str:
+        """Return the project that gcloud is set to."""
+        project = self._ask().get("configuration", {}).get("properties", {}).get("core", {})
+        if not project.get("project"):
+            raise MisuseError(
+                "no Google Cloud project is chosen",
+                then="set GAE_PROJECT, or: gcloud config set project PROJECT",
+            )
+        return str(project["project"])
+
+    def _ask(self) -> dict[str, Any]:
+        if not self._answer:
+            text = gcloud.run(
+                self._runner,
+                *("config", "config-helper", "--format=json", "--min-expiry=30m"),
+                environ=self._environ,
+                doing="signing in",
+                role="roles/iam.workloadIdentityUser, on the deploying account",
+            )
+            self._answer = json.loads(text)
+        return self._answer

@@ -1,7 +1,5 @@
 """The App Engine emulator itself: the real gcloud works with it, and it keeps Google's rules."""
 
-import hashlib
-import http.client
 import json
 import os
 import re
@@ -15,143 +13,23 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emulators.appengine import AppEngine
-from tests.conftest import PROJECT, TEMPLATE, clean_environment
-from tests.support.tools import require
+from tests.conftest import TEMPLATE, clean_environment
+from tests.emulators.clients import FILES, Person, call, deploy, get, wait_until
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator")]
 
-APP = """
-import json, os, signal, time
 
-def app(environ, start_response):
-    path = environ["PATH_INFO"]
-    if path == "/die":
-        os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
-    if path == "/hang":
-        time.sleep(60)
-    if path == "/slow":
-        time.sleep(0.1)
-    headers = {k: v for k, v in environ.items() if k.startswith("HTTP_")}
-    body = {"version": os.environ["GAE_VERSION"], "env": dict(os.environ), "headers": headers}
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(body).encode()]
-"""
-APP_YAML = """
-runtime: python313
-entrypoint: gunicorn -b 127.0.0.1:$PORT --no-control-socket main:app
-automatic_scaling:
-  max_instances: 1
-env_variables:
-  COLOUR: blue
-handlers:
-  - url: /static
-    static_dir: static
-    secure: always
-  - url: /.*
-    script: auto
-    secure: always
-"""
-FILES = {
-    "main.py": APP,
-    "app.yaml": APP_YAML,
-    "empty.py": "",
-    "static/style.css": "body {}",
-    "requirements.txt": (PROJECT / "requirements.txt").read_text("utf-8"),
-    ".gcloudignore": ".gcloudignore\n.git\n",
-}
-ENTRYPOINT = "exec gunicorn -b 127.0.0.1:$PORT --no-control-socket main:app"
-
-
-class Person:
-    """Someone with a folder and a gcloud that is turned to the emulator."""
-
-    def __init__(self, gae: AppEngine, folder: Path, **files: str | None) -> None:
-        self.gae = gae
-        self.folder = folder
-        self.variables = gae.environment(signed_in=True)
-        for name, text in (FILES | files).items():
-            if text is not None:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_text(text, "utf-8")
-
-    def gcloud(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [require("gcloud"), *arguments, f"--project={self.gae.project}"],
-            cwd=self.folder,
-            env=clean_environment() | self.variables | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def deploy(self, version: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        options = ["-q", "--no-promote", f"--version={version}", "app.yaml"]
-        return self.gcloud("app", "deploy", *options, **variables)
-
-    def ask(self, *arguments: str) -> Any:
-        done = self.gcloud(*arguments, "--format=json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-def get(gae: AppEngine, url: str) -> tuple[int, dict[str, str], bytes]:
-    """GET without following redirects."""
-    kind, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    connection: http.client.HTTPConnection
-    if kind == "https":
-        connection = http.client.HTTPSConnection(host, timeout=30, context=gae.client_tls())
-    else:
-        connection = http.client.HTTPConnection(host, timeout=30)
-    connection.request("GET", slash + path)
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, dict(answer.getheaders()), body
-
-
-def call(
-    gae: AppEngine, method: str, path: str, body: bytes | dict[str, Any] = b"", token: str = ""
-) -> tuple[int, dict[str, Any]]:
-    """One API request as gcloud's would be, for rules that need no gcloud to show."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(gae.api_url + path, data or None, method=method)
-    request.add_header("Authorization", f"Bearer {token or gae.tokens.issue('someone')}")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def deploy(gae: AppEngine, version: str, service: str = "default", **changes: Any) -> Any:
-    """Deploy through the API alone; `changes` replace fields of the version or, named, files."""
-    files = {k: v for k, v in (FILES | changes.pop("files", {})).items() if v is not None}
-    manifest = {}
-    for name, text in files.items():
-        sha1 = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        bucket = f"staging.{gae.project}.appspot.com"
-        upload = f"upload/storage/v1/b/{bucket}/o?uploadType=media&name={sha1}"
-        assert call(gae, "POST", upload, text.encode() or b"\n")[0] == 200
-        manifest[name] = {"sourceUrl": f"https://storage.googleapis.com/{bucket}/{sha1}"}
-    resource = {
-        "id": version,
-        "runtime": "python313",
-        "entrypoint": {"shell": ENTRYPOINT},
-        "deployment": {"files": manifest},
-    }
-    path = f"v1/apps/{gae.project}/services/{service}/versions"
-    return call(gae, "POST", path, resource | changes)
+def pending(gae: AppEngine) -> list[str]:
+    """List the targets of the operations that still run."""
+    answer = call(gae, "GET", f"v1/apps/{gae.project}/operations?filter=done:false")[1]
+    return [operation["metadata"]["target"] for operation in answer.get("operations", [])]
 
 
 @pytest.fixture(scope="module")
@@ -202,11 +80,47 @@ class TestTheRealGcloud:
             assert gae.versions == ["two"]
             assert gae.unmodelled == []
 
+    def test_receives_what_gcloud_generates(self, gae: AppEngine, tmp_path: Path) -> None:
+        person = Person(gae, tmp_path)
+        remote = "https://oauth2:glpat-token@gitlab.example.com/client/project.git"
+        for command in (
+            ("init", "--quiet"),
+            ("add", "--all"),
+            ("commit", "--quiet", "--message=x"),
+            ("remote", "add", "origin", remote),
+        ):
+            subprocess.run(["git", *command], cwd=tmp_path, env=clean_environment(), check=True)
+        assert person.deploy("git").returncode == 0
+        received = gae.received("git")
+        assert received.keys() == FILES.keys() - {".gcloudignore"} | {"source-context.json"}
+        assert b"glpat-token" in received["source-context.json"]
+        assert received["main.py"] == FILES["main.py"].encode()
+
     def test_waits_for_an_operation_that_takes_time(self, tmp_path: Path) -> None:
         with AppEngine(latency=0.5) as gae:
             done = Person(gae, tmp_path).deploy("one")
             assert done.returncode == 0, done.stderr
             assert sum("/operations/" in call.path for call in gae.requests) >= 1
+
+    def test_lists_the_operations_that_still_run(self, tmp_path: Path) -> None:
+        with AppEngine() as gae:
+            person = Person(gae, tmp_path)
+            for version in ("one", "two", "three"):
+                assert deploy(gae, version)[0] == 200
+            gae.admin.latency = 5.0
+            command = ("app", "versions", "delete", "two", "three", "--service=default")
+            with ThreadPoolExecutor() as pool:
+                deleting = pool.submit(person.gcloud, *command)
+                wait_until(lambda: pending(gae))
+                listed = person.ask("app", "operations", "list", "--pending")
+                gae.admin.latency = 0.0
+                done = deleting.result()
+            assert [operation["status"] for operation in listed] == ["PENDING"]
+            assert done.returncode == 0, done.stderr
+            assert gae.versions == ["one"]
+            assert pending(gae) == []
+            assert len(person.ask("app", "operations", "list")) == 5
+            assert gae.unmodelled == []
 
     def test_says_to_create_the_app_where_there_is_none(self, tmp_path: Path) -> None:
         with AppEngine(created=False) as gae:
@@ -373,15 +287,66 @@ class TestRules:
 
     def test_one_operation_at_a_time_on_a_version(self) -> None:
         with AppEngine(latency=0.3) as gae:
-            assert deploy(gae, "one")[1]["done"] is False
+            assert "done" not in deploy(gae, "one")[1]
             status, answer = deploy(gae, "one")
             assert status == 409
             assert "already in progress" in answer["error"]["message"]
 
-    def test_traffic_goes_only_to_versions_that_exist_and_adds_up(self, gae: AppEngine) -> None:
-        path = "v1/apps/demo-project/services/default?updateMask=split"
-        for allocations, status in (({"none": 1}, 404), ({"one": 0.5}, 400), ({"two": 1}, 200)):
-            assert call(gae, "PATCH", path, {"split": {"allocations": allocations}})[0] == status
+    def test_versions_can_be_deleted_at_the_same_time(self) -> None:
+        with AppEngine() as gae:
+            for version in ("one", "two", "three"):
+                assert deploy(gae, version)[0] == 200
+            gae.admin.latency = 0.5
+            path = f"apps/{gae.project}/services/default/versions"
+            for version in ("two", "three"):
+                assert call(gae, "DELETE", f"v1/{path}/{version}")[0] == 200
+            assert call(gae, "DELETE", f"v1/{path}/two")[0] == 409
+            assert sorted(pending(gae)) == [f"{path}/three", f"{path}/two"]
+            wait_until(lambda: not pending(gae))
+            assert gae.versions == ["one"]
+
+    @pytest.mark.parametrize(
+        ("split", "status"),
+        [
+            ({"allocations": {"two": 1}}, 200),
+            ({"allocations": {"one": 0.999, "two": 0.001}, "shardBy": "RANDOM"}, 200),
+            ({"allocations": {"none": 1}}, 404),
+            ({"allocations": {"one": 0.5}}, 400),
+            ({"allocations": {"one": 0.6, "two": 0.6}, "shardBy": "RANDOM"}, 400),
+            ({"allocations": {"one": 0.9999, "two": 0.0001}, "shardBy": "RANDOM"}, 400),
+            ({"allocations": {"one": 0.999, "two": 0.001}, "shardBy": "IP"}, 400),
+            ({"allocations": {"one": 1, "two": 0}}, 400),
+            ({"allocations": {}}, 400),
+            ({"allocations": {"one": "all"}}, 400),
+            ({"allocations": {"one": 1}, "shardBy": "MOON"}, 400),
+            ({}, 400),
+        ],
+    )
+    def test_a_split_names_versions_that_exist_and_adds_up(
+        self, gae: AppEngine, split: dict[str, Any], status: int
+    ) -> None:
+        before = gae.traffic
+        path = "v1/apps/demo-project/services/default?updateMask=split&migrateTraffic=false"
+        assert call(gae, "PATCH", path, {"split": split})[0] == status
+        assert (gae.traffic == before) is (status != 200)
+
+    def test_a_list_comes_in_pages(self, gae: AppEngine) -> None:
+        path = "v1/apps/demo-project/services/default/versions?pageSize=1"
+        answer = call(gae, "GET", path)[1]
+        seen = [version["id"] for version in answer["versions"]]
+        while token := answer.get("nextPageToken"):
+            answer = call(gae, "GET", f"{path}&pageToken={token}")[1]
+            seen += [version["id"] for version in answer["versions"]]
+        assert seen == gae.versions
+        assert len(seen) >= 2
+
+    def test_the_full_view_alone_has_what_was_deployed(self, gae: AppEngine) -> None:
+        path = "v1/apps/demo-project/services/default/versions"
+        for suffix in ("/one", ""):
+            basic = call(gae, "GET", path + suffix)[1]
+            full = call(gae, "GET", f"{path}{suffix}?view=FULL")[1]
+            shown = [basic, full] if suffix else [basic["versions"][0], full["versions"][0]]
+            assert ["deployment" in version for version in shown] == [False, True]
 
     def test_another_project_is_forbidden(self, gae: AppEngine) -> None:
         assert call(gae, "GET", "v1/apps/not-mine")[0] == 403
@@ -420,8 +385,16 @@ class TestServing:
     def test_the_app_sees_what_google_s_front_end_adds(self, gae: AppEngine) -> None:
         headers = json.loads(get(gae, gae.url)[2])["headers"]
         assert headers["HTTP_X_FORWARDED_PROTO"] == "https"
-        assert headers["HTTP_X_FORWARDED_FOR"] == "127.0.0.1"
+        assert headers["HTTP_X_FORWARDED_FOR"] == "127.0.0.1, 169.254.1.1"
         assert re.fullmatch(r"[0-9a-f]{32}/\d+;o=1", headers["HTTP_X_CLOUD_TRACE_CONTEXT"])
+
+    def test_what_a_visitor_claims_to_be_stands_in_front(self, gae: AppEngine) -> None:
+        claims = {"X-Forwarded-For": "10.0.0.1, 169.254.1.1", "X-Forwarded-Proto": "http"}
+        request = urllib.request.Request(gae.url, headers=claims)
+        with urllib.request.urlopen(request, timeout=30, context=gae.client_tls()) as answer:
+            headers = json.load(answer)["headers"]
+        assert headers["HTTP_X_FORWARDED_FOR"] == "10.0.0.1, 169.254.1.1, 127.0.0.1, 169.254.1.1"
+        assert headers["HTTP_X_FORWARDED_PROTO"] == "https"
 
     def test_static_files_come_from_handlers(self, gae: AppEngine, tmp_path: Path) -> None:
         assert Person(gae, tmp_path).deploy("static").returncode == 0
@@ -454,15 +427,28 @@ class TestServing:
     def test_a_process_that_dies_answers_500_and_is_booted_anew(self, gae: AppEngine) -> None:
         assert deploy(gae, "mortal")[0] == 200
         url = gae.version_url("mortal")
-        assert get(gae, f"{url}/die")[0] == 500
+        assert [get(gae, url)[0], get(gae, f"{url}/die")[0]] == [200, 500]
         wait_until(lambda: gae.version("mortal").instance.pid is None)
         assert get(gae, url)[0] == 200
         assert gae.version("mortal").instance.boots == 2
 
-    def test_a_version_that_crashes_at_start_answers_500(self, gae: AppEngine) -> None:
+    def test_a_version_that_crashes_at_start_answers_502(self, gae: AppEngine) -> None:
         assert deploy(gae, "broken", files={"main.py": "raise RuntimeError('no')"})[0] == 200
-        assert get(gae, gae.version_url("broken"))[0] == 500
+        for _ in range(3):
+            status, _, body = get(gae, gae.version_url("broken"))
+            assert (status, b"nginx" in body) == (502, True)
         assert "RuntimeError: no" in gae.version("broken").instance.log
+
+    def test_an_entrypoint_that_is_not_there_answers_500(self, gae: AppEngine) -> None:
+        assert deploy(gae, "empty", entrypoint={"shell": "exec no-such-server"})[0] == 200
+        assert get(gae, gae.version_url("empty"))[0] == 500
+        assert "no-such-server" in gae.version("empty").instance.log
+
+    def test_a_slow_start_answers_in_the_end(self, gae: AppEngine) -> None:
+        slow = f"import time\ntime.sleep(1.5)\n{FILES['main.py']}"
+        assert deploy(gae, "slow", files={"main.py": slow})[0] == 200
+        assert get(gae, gae.version_url("slow"))[0] == 200
+        assert gae.version("slow").instance.boots == 1
 
     def test_silence_past_the_deadline_is_a_504(self) -> None:
         with AppEngine(deadline=1.5) as gae:
@@ -476,6 +462,19 @@ class TestServing:
         assert call(gae, "PATCH", path, {"split": split})[0] == 200
         seen = Counter(json.loads(get(gae, gae.url)[2])["version"] for _ in range(200))
         assert 50 - 3 * 6.2 < seen["two"] < 50 + 3 * 6.2, seen
+
+    def test_a_new_split_may_take_its_time(self, gae: AppEngine) -> None:
+        def seen() -> Counter[str]:
+            return Counter(json.loads(get(gae, gae.url)[2])["version"] for _ in range(40))
+
+        path = "v1/apps/demo-project/services/default?updateMask=split"
+        gae.front.propagation = 3600.0
+        for version in ("one", "two"):
+            split = {"split": {"allocations": {version: 1}}}
+            assert call(gae, "PATCH", path, split)[0] == 200
+        assert set(seen()) == {"one"}
+        gae.front.propagation = 0.0
+        assert set(seen()) == {"two"}
 
     def test_a_split_by_address_keeps_a_client_with_its_version(self, gae: AppEngine) -> None:
         split = {"allocations": {"one": 0.5, "two": 0.5}, "shardBy": "IP"}
@@ -631,11 +630,3 @@ class TestLifetime:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
         assert not key.exists()
-
-
-def wait_until(condition: Any, seconds: float = 20) -> None:
-    """Poll what no event announces."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)

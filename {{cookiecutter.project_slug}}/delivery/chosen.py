@@ -1,0 +1,5 @@
+"""Where this project is delivered to: the one place that names a target, for cli.py."""
+
+from delivery.google.appengine import AppEngine as Target
+
+__all__ = ["Target"]

@@ -1,0 +1,133 @@
+"""What git knows about the commits that versions are named after."""
+
+import getpass
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from delivery import names
+from delivery.errors import CommandError, MisuseError, RefusedError
+from delivery.process import Runner
+
+SUBJECTS = 10  # of the commits between two versions; more are counted
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The repository that the project is in, as the verbs ask it (job.py)."""
+
+    runner: Runner
+
+    def version(self) -> str:
+        """Name the version of the checked-out commit."""
+        seconds, sha = self._git("log", "-1", "--no-show-signature", "--format=%ct %H").split()
+        return names.of_commit(int(seconds), sha)
+
+    def refuse_uncommitted(self) -> None:
+        """Raise RefusedError when files differ from the commit: they would not be delivered."""
+        changes = self._git("status", "--porcelain", "--untracked-files=no", "--", ".").rstrip()
+        if not changes and (self.runner.root / "app").is_dir():
+            # A new module is easily forgotten. Elsewhere, and hidden, lies what nobody delivers.
+            where = ("app", ":(exclude,glob)app/**/.*")
+            changes = self._git("status", "--porcelain", "--untracked-files=all", "--", *where)
+        if changes:
+            raise RefusedError(
+                "there are changes that are not committed, and what is delivered is the commit",
+                why=changes.rstrip(),
+                then="commit them, or set them aside: git stash --include-untracked",
+            )
+
+    def export(self, folder: Path) -> None:
+        """Write the files of the checked-out commit into an empty folder: these and no others.
+
+        Through an index of its own: `git archive` would leave out what is marked export-ignore,
+        and a copy of the working tree would hold what git ignores, or was told not to look at.
+        """
+        top = Path(self._git("rev-parse", "--show-toplevel").rstrip("\n"))
+        inside = self._git("rev-parse", "--show-prefix").rstrip("\n")
+        self._export(top, f"HEAD:{inside}" if inside else "HEAD", folder, top / inside)
+
+    def _export(self, repository: Path, tree: str, folder: Path, files: Path) -> None:
+        """Write one tree of a repository; `files` is where it is checked out."""
+        with tempfile.TemporaryDirectory(dir=self.runner.private.path) as private:
+            index = {"GIT_INDEX_FILE": str(Path(private, "index"))}
+            self._git("read-tree", tree, more=index, cwd=repository)
+            prefix = f"--prefix={folder.as_posix()}/"
+            self._git("checkout-index", "--all", prefix, more=index, cwd=repository)
+            entries = self._git("ls-files", "--stage", "-z", more=index, cwd=repository)
+        for entry in entries.split("\0"):
+            about, _, path = entry.partition("\t")
+            if not about.startswith("160000 "):  # anything but the commit of a submodule
+                continue
+            try:
+                self._export(files / path, about.split()[1], folder / path, files / path)
+            except MisuseError as error:
+                raise RefusedError(
+                    f"the submodule {path} is not here at the commit that the project names",
+                    why=error.why,
+                    then="git submodule update --init --recursive",
+                ) from error
+
+    def is_ancestor(self, version: str, other: str) -> bool | None:
+        """Whether a version's commit is one that the other's is built on; None: git cannot say."""
+        one, two = names.commit_of(version), names.commit_of(other)
+        if one is None or two is None or one == two:
+            return None
+        try:
+            for commit in (one, two):
+                self._git("rev-parse", "--quiet", "--verify", commit + "^{commit}")
+        except MisuseError:
+            return None  # not in this clone, or several commits begin like that
+        try:
+            self._git("merge-base", "--is-ancestor", one, two)
+        except MisuseError:
+            return False
+        return True
+
+    def between(self, old: str, new: str) -> Sequence[str]:
+        """List subject and author of the commits that `new` has and `old` has not, if git can."""
+        one, two = names.commit_of(old), names.commit_of(new)
+        if one is None or two is None:
+            return []
+        try:
+            # --first-parent: what was merged counts as one change, as in the list of commits.
+            count = int(self._git("rev-list", "--count", "--first-parent", f"{one}..{two}"))
+            lines = self._git(
+                *("log", "--no-show-signature", "--first-parent", f"--max-count={SUBJECTS}"),
+                *("--format=%h %s (%an)", f"{one}..{two}"),
+            ).splitlines()
+        except MisuseError:
+            return []
+        more = count - len(lines)
+        return [*lines, f"and {more} more"] if more > 0 else lines
+
+    def _git(self, *args: str, more: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+        # In a job the checkout often belongs to another user, which git takes for an attack.
+        # Inside a git hook, GIT_DIR and the like point git elsewhere.
+        environ = {k: v for k, v in self.runner.bare_environ().items() if not k.startswith("GIT_")}
+        environ |= {"LC_ALL": "C", **(more or {})}
+        argv = ["git", "-c", "safe.directory=*", "-c", "core.quotePath=false", *args]
+        try:
+            return self.runner.read(
+                argv, doing="reading the commit", timeout=60, environ=environ, cwd=cwd, quiet=True
+            )
+        except CommandError as error:
+            raise MisuseError(
+                error.what,
+                why=error.why,
+                then="run this in a clone that has a commit, or name the VERSION",
+            ) from error
+
+
+def who(environ: Mapping[str, str]) -> str:
+    """Say who delivers, for the record: a person at a laptop, or a job and who started it."""
+    job = environ.get("CI_JOB_ID")
+    if job:
+        return f"{environ.get('GITLAB_USER_LOGIN') or 'GitLab'}, job {job}"
+    try:
+        person = getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in some containers
+        person = "somebody"
+    return f"{person}@{platform.node() or 'a laptop'}"

@@ -1,0 +1,261 @@
+"""Asks a URL, for the verbs, whether it is healthy and runs the right revision."""
+
+import json
+import math
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException
+from io import BufferedIOBase
+from typing import Any, Protocol
+
+from delivery.backoff import pauses
+from delivery.console import Console
+from delivery.splits import ALL, Split
+
+REQUEST_TIMEOUT = 10.0
+SHORT = 0.5  # seconds; pauses below are too short to ask what else may be wrong
+MOST_BYTES = 64 * 1024
+
+# A version that crashes answers each request with the same error, at once. When it has done so
+# for this long, and this often, waiting longer would not help. A version that is slow to start
+# keeps its visitors waiting, or is "unavailable" (503, 504): that is no such answer.
+BROKEN_AFTER = 20.0
+BROKEN_ANSWERS = 5
+
+# A canary must be seen among the public answers: a sample in which a version with this share is
+# missing has a chance of about 1 in 100 (e**-4.6).
+SURE = 4.6
+LARGEST_SAMPLE = 150
+VISITORS = 6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe ended with."""
+
+    healthy: bool
+    why: str = ""
+    reached: bool = True  # False when nothing at all was reached: the fault may be on our side
+
+
+class Probe(Protocol):
+    """What the verbs need of a probe."""
+
+    def version(self, url: str, revision: str, timeout: float) -> Finding:
+        """Wait until a version's own address is healthy and runs this revision."""
+
+    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
+        """Wait until the public address is healthy, with every version of the split behind it.
+
+        `moved` tells that somebody has moved the traffic since, which makes waiting pointless.
+        """
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer; the body is empty where it was not asked for."""
+
+    status: int
+    body: bytes = b""
+    location: str = ""
+
+
+class UnreachableError(Exception):
+    """No connection came about: no name, no route, nobody listening, no trusted certificate."""
+
+
+class NoReplyError(Exception):
+    """Connected, but no proper answer came."""
+
+
+Fetch = Callable[[str, float], Reply]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look, and the kind of answer that only a broken version gives, if it was one."""
+
+    finding: Finding
+    broken: str = ""
+
+
+@dataclass
+class HttpProbe:
+    """Probes over the network; the clock and the network can be replaced."""
+
+    console: Console
+    fetch: Fetch
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def version(self, url: str, revision: str, timeout: float) -> Finding:
+        """Ask for /health, then for /, until both are well or the version is surely broken."""
+        return self._until(url, lambda left: self._look(url, {revision}, left), timeout)
+
+    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
+        """Ask as visitors do; with several versions, often enough to have met each of them."""
+
+        def look(left: float) -> _Look:
+            if len(split) > 1:
+                return self._sample(url, split, left)
+            return self._look(url, split, left)
+
+        return self._until(url, look, timeout, moved)
+
+    def _until(
+        self,
+        url: str,
+        look: Callable[[float], _Look],
+        timeout: float,
+        moved: Callable[[], bool] = lambda: False,
+    ) -> Finding:
+        if not url:
+            return Finding(healthy=False, why="it has no address", reached=False)
+        start = last_word = self.clock()
+        waits = pauses(0.2, longest=5, factor=1.6)
+        reached = False
+        broken, since, answers = "", start, 0
+        while True:
+            left = start + timeout - self.clock()
+            seen = look(min(REQUEST_TIMEOUT, max(left, 0.1)))
+            finding = seen.finding
+            reached = reached or finding.reached
+            if finding.healthy:
+                return finding
+            now = self.clock()
+            if not seen.broken or seen.broken != broken:
+                broken, since, answers = seen.broken, now, 0
+            answers += 1
+            surely = broken and answers >= BROKEN_ANSWERS and now - since >= BROKEN_AFTER
+            pause = next(waits)
+            elapsed = now - start
+            late = elapsed + pause >= timeout
+            if surely or late or (pause > SHORT and moved()):
+                why = f"after {elapsed:.0f} s: {finding.why}"
+                if surely:
+                    why += f" ({answers} times in a row)"
+                return Finding(healthy=False, why=why, reached=reached)
+            if now - last_word >= self.console.beat:
+                last_word = now
+                self.console.waiting(finding.why, elapsed)
+            self.sleep(pause)
+
+    def _look(self, url: str, revisions: Collection[str], timeout: float) -> _Look:
+        base = url.rstrip("/")
+        for where, expected in ((f"{base}/health", revisions), (f"{base}/", None)):
+            try:
+                reply = self.fetch(where, timeout)
+            except UnreachableError as error:
+                why = f"{where} cannot be reached: {error}"
+                return _Look(Finding(healthy=False, why=why, reached=False))
+            except NoReplyError as error:
+                return _Look(Finding(healthy=False, why=f"{where} does not answer: {error}"))
+            why = _judge(reply, expected)
+            if why:
+                # Only these: a front end may still be leading to the version before.
+                stubborn = reply.status in {500, 502} or reply.location
+                return _Look(Finding(healthy=False, why=f"{where} {why}"), why if stubborn else "")
+        return _Look(Finding(healthy=True))
+
+    def _sample(self, url: str, split: Split, timeout: float) -> _Look:
+        """Ask so often that every version should be among the answers; all must be well."""
+        size = min(math.ceil(SURE * ALL / min(split.values())), LARGEST_SAMPLE)
+        base = url.rstrip("/")
+        paths = [f"{base}/health", f"{base}/"]
+
+        def ask(number: int) -> tuple[str, str]:
+            where = paths[number % 2]
+            try:
+                reply = self.fetch(where, timeout)
+            except UnreachableError as error:
+                return "", f"{where} cannot be reached: {error}"
+            except NoReplyError as error:
+                return "", f"{where} does not answer: {error}"
+            why = _judge(reply, set(split) if number % 2 == 0 else None)
+            return _revision(reply) if not why else "", why and f"{where} {why}"
+
+        with ThreadPoolExecutor(VISITORS) as visitors:
+            answers = list(visitors.map(ask, range(2 * size)))
+        wrong = [why for _, why in answers if why]
+        if wrong:
+            why = f"{len(wrong)} of {len(answers)} requests: {wrong[0]}"
+            reached = any(revision for revision, _ in answers) or not all(
+                "cannot be reached" in each for each in wrong
+            )
+            return _Look(Finding(healthy=False, why=why, reached=reached), "a share of errors")
+        missing = sorted(set(split) - {revision for revision, _ in answers})
+        if missing:
+            why = f"{', '.join(missing)} gave none of {size} answers of {base}/health"
+            return _Look(Finding(healthy=False, why=why))
+        return _Look(Finding(healthy=True))
+
+
+def _judge(reply: Reply, revisions: Collection[str] | None) -> str:
+    """Say what is wrong with an answer, or nothing."""
+    if reply.location:
+        return f"redirects ({reply.status}) to {reply.location}"
+    if reply.status != HTTPStatus.OK:
+        return f"answers {reply.status} instead of 200"
+    if revisions is None:
+        return ""
+    revision = _revision(reply)
+    if revision in revisions:
+        return ""
+    if not revision:
+        return "answers no JSON with a revision"
+    return f"runs revision {revision!r} instead of {' or '.join(sorted(revisions))}"
+
+
+def _revision(reply: Reply) -> str:
+    try:
+        answer: Any = json.loads(reply.body)
+    except ValueError:
+        return ""
+    revision = answer.get("revision") if isinstance(answer, dict) else None
+    return revision if isinstance(revision, str) else ""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows none: a version that sends its visitors elsewhere is not the one to look at."""
+
+    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
+        """Return no request to follow the redirect with."""
+
+
+def fetch(url: str, timeout: float) -> Reply:
+    """GET a URL: TLS verified (SSL_CERT_FILE works), proxies used, no redirect followed."""
+    context = ssl.create_default_context()
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
+    request = urllib.request.Request(  # noqa: S310 - the URL comes from the target, not from a user
+        url, headers={"User-Agent": "delivery", "Cache-Control": "no-cache"}
+    )
+    deadline = time.monotonic() + timeout
+    try:
+        with opener.open(request, timeout=timeout) as response:
+            return Reply(response.status, _read(response, deadline))
+    except urllib.error.HTTPError as error:
+        with error:
+            redirect = 300 <= error.code < 400  # noqa: PLR2004
+            return Reply(
+                error.code, location=error.headers.get("Location", "?") if redirect else ""
+            )
+    except urllib.error.URLError as error:
+        raise UnreachableError(str(error.reason)) from error
+    except (OSError, HTTPException) as error:
+        raise NoReplyError(str(error) or type(error).__name__) from error
+
+
+def _read(response: BufferedIOBase, deadline: float) -> bytes:
+    """Read the start of a body; a server that drips it byte by byte runs into the deadline."""
+    body = b""
+    while len(body) < MOST_BYTES and (chunk := response.read1(MOST_BYTES)):
+        body += chunk
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer takes too long")
+    return body

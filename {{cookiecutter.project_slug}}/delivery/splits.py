@@ -1,0 +1,47 @@
+"""Traffic splits, and what can be said of them without asking anyone."""
+
+from collections.abc import Mapping
+
+from delivery.errors import DeliveryError
+
+Split = Mapping[str, float]
+"""Per cent of the traffic by version, above zero; together 100, or empty when nothing serves."""
+
+ALL = 100.0
+
+
+def describe(split: Split) -> str:
+    """Put a split in words, the largest share first."""
+    shares = sorted(split.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{version} {share:g} %" for version, share in shares) or "nothing"
+
+
+def sole(split: Split) -> str | None:
+    """Return the version that has all traffic, or None when it is split, or nothing serves."""
+    return next(iter(split)) if len(split) == 1 else None
+
+
+def main_version(split: Split) -> str | None:
+    """Return the version with the largest share, or None when nothing serves."""
+    return max(split, key=lambda version: (split[version], version)) if split else None
+
+
+def with_canary(serving: Split, name: str, per_cent: int) -> Split:
+    """Split traffic between one version and, in their proportions, those that serve.
+
+    Where nothing else serves, the version gets everything: there is nothing to share it with.
+    """
+    others = {version: share for version, share in serving.items() if version != name}
+    if not others:
+        return {name: ALL}
+    rest = sum(others.values())
+    scaled = {
+        version: round(share * (100 - per_cent) / rest, 1) for version, share in others.items()
+    }
+    largest = max(scaled, key=lambda version: scaled[version])
+    scaled[largest] = round(scaled[largest] + 100 - per_cent - sum(scaled.values()), 1)
+    if scaled[largest] <= 0:
+        raise DeliveryError(f"{describe(serving)} cannot be split any further")
+    return {name: float(per_cent)} | {
+        version: share for version, share in scaled.items() if share > 0
+    }
