@@ -18,6 +18,9 @@ from upgrade.render import render, write_tree
 from upgrade.state import State
 from upgrade.template import Template
 
+# Whoever publishes is not the author of everybody's example.
+AUTHOR = {"author_name": "Your Name", "author_email": "you@example.com"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make all three, in the repository of the current folder."""
@@ -42,7 +45,7 @@ def publish(git: Git, tag: str, folder: Path) -> None:
     notes = section(template.read(commit, "CHANGELOG.md"), tag)
     (folder / "notes.md").write_text(notes, "utf-8", newline="\n")
     with tempfile.TemporaryDirectory() as work:
-        state = State("", commit, tag, {}, None, {})
+        state = State("", commit, tag, AUTHOR, None, {})
         project, _ = render(template, state, Path(work), strict=False)
         tree = write_tree(git, project, "", Path(work))
         name = f"{project.name}-{tag}"
