@@ -3,6 +3,7 @@
 import functools
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,9 +86,20 @@ def _text(output: bytes) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what a git that called has set for its own."""
-    kept = {name: value for name, value in os.environ.items() if name not in _local_variables()}
-    return kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true"}
+    """Return the environment for git: in English, and without a question to anybody."""
+    return outside() | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true"}
+
+
+def outside() -> dict[str, str]:
+    """Return the environment that a person's shell had: for programs of the project.
+
+    Gone is what a git that called has set for its own, and what brought this program its packages.
+    """
+    inner = {*_local_variables(), "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
+    kept = {name: value for name, value in os.environ.items() if name not in inner}
+    own = {str(Path(sys.prefix) / folder) for folder in ("bin", "Scripts")}
+    path = [folder for folder in kept.get("PATH", "").split(os.pathsep) if folder not in own]
+    return kept | {"PATH": os.pathsep.join(path)}
 
 
 @functools.cache

@@ -84,7 +84,8 @@ def recover(project: Git, place: Path) -> bool:
     for state in ("CHERRY_PICK_HEAD", "MERGE_MSG", "AUTO_MERGE"):
         _git_path(top, state).unlink(missing_ok=True)
     for path in added:
-        (top.folder / path).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (top.folder / path).unlink()
     if entry["head"].startswith("refs/"):
         top("symbolic-ref", "HEAD", entry["head"])
     else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from upgrade.git import OURS, Git, GitError, environment
+from upgrade.git import OURS, Git, GitError, outside
 from upgrade.plan import Plan
 
 # What the two letters of `git status` mean for a file that git could not merge.
@@ -96,7 +96,7 @@ def _lock(tree: Git, folder: Path) -> str | None:
         check=False,
         cwd=folder,
         encoding="utf-8",
-        env=environment(),
+        env=outside(),
         errors="replace",
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,

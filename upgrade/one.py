@@ -7,7 +7,7 @@ from pathlib import Path
 from upgrade import journal, state
 from upgrade import plan as planning
 from upgrade.errors import RefusedError
-from upgrade.git import OURS, Git, GitError, environment
+from upgrade.git import OURS, Git, GitError, outside
 from upgrade.merge import Merged, move, pick
 from upgrade.plan import Plan, Wanted
 from upgrade.template import Template
@@ -59,7 +59,12 @@ def refuse_unready(project: Project) -> None:
                 f"a {what} is under way: end it with git {what} --continue or --abort, then repeat"
             )
     changed = git.paths(
-        "status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=dirty"
+        "status",
+        "--porcelain",
+        "-z",
+        "--untracked-files=no",
+        "--no-renames",
+        "--ignore-submodules=dirty",
     )
     if changed:
         names = "".join(f"  {item[3:]}\n" for item in changed)
@@ -97,6 +102,11 @@ def refuse_branch(project: Project, plan: Plan) -> None:
     tip = f"refs/heads/{plan.branch}"
     if not project.git.ok("rev-parse", "--quiet", "--verify", tip):
         return
+    if project.branch() == plan.branch:
+        raise RefusedError(
+            f"you are on {plan.branch} itself: merge it into the branch that it came from, and"
+            " repeat there"
+        )
     if not project.git.ok("merge-base", "--is-ancestor", tip, plan.start):
         raise RefusedError(
             f"the branch {plan.branch} exists, with commits that are not in {project.branch()}:"
@@ -142,7 +152,7 @@ def check(project: Project, *, output: int | None = None) -> str | None:
             ["sh", command],
             check=False,
             cwd=project.git.folder,
-            env={k: v for k, v in environment().items() if k not in {"LC_ALL", "GIT_EDITOR"}},
+            env=outside(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

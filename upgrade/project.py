@@ -6,6 +6,7 @@ project's bin/upgrade starts the newest program.
 
 import argparse
 import contextlib
+import io
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Upgrade the project in the current folder; the exit code says how it ended."""
     options = parse(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
+    speak_plainly()
     try:
         return run(options)
     except (RefusedError, GitError) as error:
@@ -88,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
             if options.adopt:
                 return adopt.adopt(project, template, options, place)
             return upgrade(project, template, options, place)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, GitError):
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # let nobody interrupt the way back
             journal.recover(project.git, place)
             raise
@@ -133,6 +135,13 @@ def upgrade(project: Project, template: Template, options: argparse.Namespace, p
     if options.merge_request:
         merge_request.propose(project.git, plan, failed)
     return errors.FAILED if failed or merged.relock_failed else errors.DONE
+
+
+def speak_plainly() -> None:
+    """Let no name of a file end the program that prints it: not every one is text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def sweep(project: Git, place: Path) -> None:

@@ -1,6 +1,7 @@
 """What git cannot merge is a person's to decide, and everything else arrives whole."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -257,6 +258,32 @@ def test_untracked_files_in_the_way_are_not_overwritten(
     assert "git does not know these files" in said
     assert "  app/new.py\n" in said
     assert client.everything() == before
+
+
+def test_a_file_in_the_way_of_a_folder_changes_nothing(
+    template: SmallTemplate, client: Client
+) -> None:
+    template.release("2.0", {"docs/new.md": "theirs\n"})
+    client.write("docs", "a night's work\n")
+    before = client.everything()
+
+    said = client.upgrade("2.0", code=1)
+    assert "bin/upgrade: git switch" in said
+    assert "Traceback" not in said
+    assert client.everything() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_not_text(template: SmallTemplate, client: Client) -> None:
+    template.release("2.0", {"app/pages.py": TALL})
+    odd = os.fsdecode(b"app/caf\xe9.py")
+    client.commit({odd: "mine\n"})
+    client.write(odd, "not committed\n")
+
+    assert "  app/caf\\udce9.py\n" in client.upgrade("2.0", code=3)
+    client.commit()
+    client.upgrade("2.0")
+    assert client.read(odd) == "not committed\n"
 
 
 def test_a_git_that_speaks_another_language(template: SmallTemplate, client: Client) -> None:

@@ -1,6 +1,7 @@
 """An upgrade from its start to what it says in the end."""
 
 import json
+import os
 import re
 import sys
 
@@ -256,6 +257,32 @@ def test_a_branch_with_work_is_not_overwritten(template: SmallTemplate, client: 
     said = client.upgrade("2.0", code=3)
     assert "the branch upgrade/2.0 exists, with commits that are not in main" in said
     assert client.everything() == before
+
+
+def test_the_branch_of_the_upgrade_is_no_place_to_start_from(
+    template: SmallTemplate, client: Client
+) -> None:
+    template.release("2.0", {"app/pages.py": TALL})
+    client.upgrade("2.0")
+    before = client.everything()
+
+    said = client.upgrade("2.0", "--set", "license=proprietary", code=3)
+    assert "you are on upgrade/2.0 itself: merge it" in said
+    assert client.everything() == before
+
+
+def test_the_projects_checks_see_the_shell_of_the_person(
+    template: SmallTemplate, client: Client
+) -> None:
+    show = '#!/bin/sh\necho "path $PYTHONPATH|$VIRTUAL_ENV|$LC_ALL|$GIT_DIR|$PATH"\n'
+    template.release("2.0", {"bin/check": show})
+    own = f"{sys.prefix}/bin"
+    outer = {"VIRTUAL_ENV": sys.prefix, "LC_ALL": "C.UTF-8", "PATH": f"{own}:{os.environ['PATH']}"}
+
+    said = client.upgrade("2.0", env=outer)
+    seen = next(line for line in said.splitlines() if line.startswith("path "))
+    assert seen.startswith("path ||C.UTF-8||")
+    assert own not in seen.rpartition("|")[2].split(":")
 
 
 def test_a_folder_without_repository_or_state_says_what_to_type(client: Client) -> None:
