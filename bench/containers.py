@@ -28,8 +28,10 @@ from cookiecutter.main import cookiecutter
 TEMPLATE = Path(__file__).parents[1]
 sys.path.insert(0, str(TEMPLATE))  # for the helpers that the tests have
 
-from tests.support.engine import Container, container, docker, inspect, until  # noqa: E402
-from tests.support.traffic import Load, Switch  # noqa: E402
+from tests.support.engine import Container, container, docker, inspect  # noqa: E402
+from tests.support.switch import Switch  # noqa: E402
+from tests.support.visitors import Load  # noqa: E402
+from tests.support.waiting import until  # noqa: E402
 
 RUN = f"bench-{uuid.uuid4().hex[:8]}"
 F1 = ("--cpus=0.6", "--memory=384m")  # App Engine's smallest class
@@ -252,8 +254,8 @@ def restart(command: list[str]) -> int:
         new = stack.enter_context(container(f"{RUN}:servers", *plain, options=F1))
         until(new.answers, "the new container")
         switch = stack.enter_context(Switch(old.port))
-        with Load(switch.port, keeping=8) as load:
-            until(lambda: load.answered.total() > STEADY, "load on the old container")
+        with Load(switch.port, visitors=10, pause=0.005) as load:
+            until(lambda: load.revisions.total() > STEADY, "load on the old container")
             switch.move(new.port)
             old.terminate()
             old.exit_code()

@@ -13,7 +13,7 @@ EMAIL = re.compile(r"[^\s@<>()\[\],;:\\\"]+@[^\s@<>()\[\],;:\\\"]+\.[^\s@<>()\[\
 # Windows cannot make folders of these names, and a package may not depend on itself.
 RESERVED = {"aux", "con", "nul", "prn", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 DEPENDENCIES = {"flask", "gunicorn", "python-json-logger", "secure"}
-DEPENDENCIES |= {"mypy", "prek", "pytest", "pytest-cov", "python-dotenv", "ruff"}
+DEPENDENCIES |= {"mypy", "packaging", "prek", "pytest", "pytest-cov", "python-dotenv", "ruff"}
 # Line breaks and control characters, and what YAML and XML cannot hold.
 UNPRINTABLE = {"Cc", "Cn", "Cs", "Zl", "Zp"}
 LONGEST = 200

@@ -4,7 +4,7 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,27 @@ IDENTITY = {
 }
 
 
+def run(
+    command: Sequence[str | Path],
+    folder: Path,
+    env: Mapping[str, str],
+    stderr: int = subprocess.STDOUT,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as from a person's shell, with `env` added; the caller reads the outcome."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=clean_environment() | dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+    )
+
+
 @dataclass
 class BakedProject:
     """A project as a person gets it, with the verbs that tests speak in."""
@@ -42,18 +63,7 @@ class BakedProject:
 
     def run(self, *command: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project, as from its owner's shell; the test reads the outcome."""
-        return subprocess.run(
-            command,
-            cwd=self.path,
-            env=clean_environment() | self.env | env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            check=False,
-            timeout=300,
-        )
+        return run(command, self.path, self.env | env)
 
     def must(self, *command: str | Path, **env: str) -> str:
         """Run a command that has to succeed; return what it printed."""

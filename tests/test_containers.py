@@ -19,9 +19,11 @@ from cookiecutter.main import cookiecutter
 
 from tests.conftest import TEMPLATE, Bake, BakedProject
 from tests.support.answers import PROMPTS
-from tests.support.engine import Container, container, docker, free_port, inspect, page, until
+from tests.support.engine import Container, container, docker, free_port, inspect, page
+from tests.support.switch import Switch
 from tests.support.tools import require
-from tests.support.traffic import Load, Switch
+from tests.support.visitors import Load
+from tests.support.waiting import until
 
 # One worker of pytest-xdist runs all of these: they share what they build.
 pytestmark = [pytest.mark.containers, pytest.mark.xdist_group("containers")]
@@ -379,8 +381,8 @@ def test_replacing_a_container_under_load_loses_no_request(image: str) -> None:
         old = stack.enter_context(container(image, options=("--env=APP_REVISION=old",)))
         until(old.answers, "the old container")
         switch = stack.enter_context(Switch(old.port))
-        with Load(switch.port) as load:
-            until(lambda: load.answered["old"] > 100, "load on the old container")
+        with Load(switch.port, visitors=5, pause=0.005) as load:
+            until(lambda: load.revisions["old"] > 100, "load on the old container")
 
             new = stack.enter_context(
                 container(image, options=("--env=APP_REVISION=new", "--health-interval=1s"))
@@ -390,8 +392,8 @@ def test_replacing_a_container_under_load_loses_no_request(image: str) -> None:
             old.terminate()
 
             assert old.exit_code() == 0
-            seen = load.answered["new"]
-            until(lambda: load.answered["new"] > seen + 100, "load on the new container")
+            seen = load.revisions["new"]
+            until(lambda: load.revisions["new"] > seen + 100, "load on the new container")
 
     assert load.lost == []
 

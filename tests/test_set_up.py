@@ -89,7 +89,7 @@ def test_what_is_run_is_executable(tmp_path: Path) -> None:
     modes = git(project, "ls-files", "--stage", "bin", ".githooks").splitlines()
     executable = {line.split("\t")[1] for line in modes if line.startswith("100755")}
     assert executable == {
-        *(f"bin/{name}" for name in ("check", "dev", "lock", "pushed", "setup", "test")),
+        *(f"bin/{name}" for name in ("at", "check", "dev", "lock", "setup", "test")),
         ".githooks/pre-commit",
         ".githooks/pre-push",
     }

@@ -10,8 +10,7 @@ import pytest
 
 from tests.conftest import PROJECT, BakedProject
 from tests.support.answers import HOSTILE, PROMPTS
-from tests.support.tools import require
-from tests.test_project import only
+from tests.support.tools import only, require
 from tests.upgrade.real import AFTER, NEXT, UNTAGGED, Releases
 from tests.upgrade.small import Client
 from upgrade.migrations import Migrations

@@ -81,9 +81,13 @@ def main(
     create_target: Callable[[Runner], Target] = ChosenTarget,
 ) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(argv)
     environ = os.environ if environ is None else environ
     console = Console(environ)
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit:  # --help, or wrong usage
+        console.flush()
+        raise
     try:
         with signals.raising(), PrivateFolder(outside=root) as private:
             runner = Runner(console, private, root, environ, dry_run=options.dry_run)
