@@ -236,6 +236,28 @@ def test_every_prompt_of_every_release_can_be_answered_today(
     assert broken == [], "upgrade/migrations.json has to say what became of them"
 
 
+def test_every_move_leads_from_a_release_to_a_file(releases: Releases, tags: list[str]) -> None:
+    template = Template.at(releases.path)
+    paths = Migrations.of(template, template.commit(NEXT)).paths
+    assert paths
+
+    for old, new in paths.items():
+        assert (PROJECT / new).is_file(), new
+        assert any(source(releases, tag, old) for tag in tags), old
+        assert not (PROJECT / old).exists(), old
+
+
+def test_an_edit_follows_a_file_that_moved(releases: Releases, tmp_path: Path) -> None:
+    project = client(releases, "0.1.0", tmp_path)
+    edited = project.read("delivery/check.py") + "\n# ours\n"
+    project.write("delivery/check.py", edited)
+    project.must("git", "commit", "--no-verify", "--quiet", "--all", "--message", "Our check")
+
+    project.upgrade(AFTER, "--no-checks")
+    assert "# ours\n" in project.read("delivery/probe.py")
+    assert "delivery/check.py" not in project.files()
+
+
 @pytest.mark.fast
 def test_a_broken_promise_is_named() -> None:
     before = {"a": "text", "b": ["x", "y"], "c": True, "d": "text"}
