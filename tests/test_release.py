@@ -15,7 +15,7 @@ pytestmark = pytest.mark.upgrade
 
 @pytest.fixture
 def repository(tmp_path: Path) -> BakedProject:
-    """Give the template as it stands, with release 1.1.0 and two fragments for the next."""
+    """Return the template as it stands, with release 1.1.0 and two fragments for the next."""
     folder = tmp_path / "template"
     copy_of_template(folder)
     repository = BakedProject(folder)

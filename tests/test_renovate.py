@@ -12,7 +12,7 @@ from tests.support.tools import require
 
 @pytest.fixture
 def config(render: Bake) -> dict[str, Any]:
-    """Give the configuration."""
+    """Return the configuration."""
     parsed: dict[str, Any] = json.loads(render().read("renovate.json"))
     return parsed
 

@@ -130,7 +130,11 @@ def upgrade(project: Project, template: Template, options: argparse.Namespace, p
         print("\n" + report.conflicts(plan, merged, back))
         return errors.CONFLICTS
     sys.stdout.flush()
-    failed = None if options.no_checks else one.check(project)
+    try:
+        failed = None if options.no_checks else one.check(project)
+    except KeyboardInterrupt:
+        print("\n" + report.clean(plan, merged, back, None))
+        raise
     print("\n" + report.clean(plan, merged, back, failed))
     if options.merge_request:
         merge_request.propose(project.git, plan, failed)

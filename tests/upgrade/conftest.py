@@ -9,11 +9,11 @@ from tests.upgrade.small import Client, SmallTemplate
 
 @pytest.fixture
 def template(tmp_path: Path) -> SmallTemplate:
-    """Give a small template that has its first release."""
+    """Return a small template that has its first release."""
     return SmallTemplate.at(tmp_path / "template")
 
 
 @pytest.fixture
 def client(template: SmallTemplate, tmp_path: Path) -> Client:
-    """Give a project of that release."""
+    """Return a project of that release."""
     return template.bake(tmp_path / "clients")

@@ -25,7 +25,7 @@ CRUFT = "cruft==2.16.0"
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
-    """Give a bare repository that has this template, as it stands here, as its release 7.0.0."""
+    """Return a bare repository that has this template, as it stands here, as its release 7.0.0."""
     folder = tmp_path_factory.mktemp("born")
     work = BakedProject(folder / "work")
     copy_of_template(work.path)

@@ -39,7 +39,7 @@ NEVER = 9999
 
 @pytest.fixture
 def wrapped(client: Client, tmp_path: Path) -> Path:
-    """Put a git first that can end the upgrade; give the folder that it is in."""
+    """Put a git first that can end the upgrade; return the folder that it is in."""
     folder = tmp_path / "wrapped"
     folder.mkdir()
     script = GIT.format(
@@ -80,7 +80,7 @@ def untouched(client: Client) -> tuple[str, ...]:
 
 @pytest.fixture(params=["clean", "conflict"])
 def outcome(request: pytest.FixtureRequest, template: SmallTemplate, client: Client) -> int:
-    """Prepare an upgrade that ends clean, or in a conflict; give its exit code."""
+    """Prepare an upgrade that ends clean, or in a conflict; return its exit code."""
     files = {f"app/new{n}.py": f"new {n}\n" for n in range(5)}
     template.release("2.0", {"app/pages.py": TALL, "app/other.py": None, **files})
     client.commit({"app/pages.py": WIDE if request.param == "conflict" else POEM + "the end\n"})
@@ -204,6 +204,33 @@ def test_ctrl_c_goes_back_to_where_one_was(client: Client, wrapped: Path, outcom
         assert run(client, wrapped, die_at, how="INT") == 130
         assert client.everything() == before
     assert_works(client, outcome)
+
+
+def test_ctrl_c_in_the_checks_leaves_the_branch_and_says_so(
+    template: SmallTemplate, client: Client
+) -> None:
+    template.release("2.0", {"bin/check": "#!/bin/sh\necho waiting\nread -r line <pipe\n"})
+    os.mkfifo(client.path / "pipe")
+    with subprocess.Popen(
+        client.upgrade_command("2.0"),
+        cwd=client.path,
+        env=clean_environment() | {"PYTHONPATH": str(TEMPLATE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == "waiting\n":
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stdout.read()
+    assert process.returncode == 130
+    assert "The upgrade is one commit on branch upgrade/2.0." in said
+    assert client.branch() == "upgrade/2.0"
+    assert client.status() == []
+    assert "Nothing to do" in client.upgrade("2.0")
 
 
 def test_two_at_once_are_one_too_many(template: SmallTemplate, client: Client) -> None:

@@ -52,7 +52,7 @@ def test_locks_are_merged_by_package(ours: str, theirs: str, merged: str) -> Non
 
 @pytest.fixture
 def releases(template: SmallTemplate) -> SmallTemplate:
-    """Give a template whose newest release has newer packages."""
+    """Return a template whose newest release has newer packages."""
     template.release("1.0.1", {"requirements.txt": BASE, "bin/lock": LOCK})
     template.release("2.0", {"requirements.txt": lock(flask="3.1", click="8.1", jinja2="3.1")})
     return template
@@ -60,7 +60,7 @@ def releases(template: SmallTemplate) -> SmallTemplate:
 
 @pytest.fixture
 def locked(releases: SmallTemplate, client: Client) -> Client:
-    """Give a project that has locks."""
+    """Return a project that has locks."""
     assert releases
     client.upgrade("1.0.1", "--no-checks")
     return client

@@ -22,13 +22,13 @@ README = (TEMPLATE / "README.md").read_text("utf-8").partition("## Twenty projec
 
 @pytest.fixture(scope="session")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
-    """Give the template with all its releases, and two more."""
+    """Return the template with all its releases, and two more."""
     return Releases.at(tmp_path_factory.mktemp("many") / "template")
 
 
 @pytest.fixture
 def clients(releases: Releases, tmp_path: Path) -> dict[str, Client]:
-    """Give three projects beside a clone of the template; the second will be in conflict."""
+    """Return three projects beside a clone of the template; the second will be in conflict."""
     baked = releases.bake(NEXT, tmp_path)
     made = {name: Client(tmp_path / name) for name in CLIENTS}
     for client in made.values():

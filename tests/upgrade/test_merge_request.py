@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    """Give a GitLab that answers."""
+    """Return a GitLab that answers."""
     with Api() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -138,7 +138,7 @@ class Job:
 
 @pytest.fixture
 def job(client: Client, api: Api, tmp_path: Path) -> Job:
-    """Give the job of a project in GitLab."""
+    """Return the job of a project in GitLab."""
     return Job(client, api, tmp_path)
 
 
