@@ -1,4 +1,4 @@
-"""Fixtures for all tests: `bake` gives a project, `tools` the development tools for it."""
+"""Fixtures for all tests: `bake` makes a project, `tools` has the development tools for it."""
 
 import functools
 import os
@@ -15,6 +15,8 @@ from filelock import FileLock
 from pytest_cookies.plugin import Cookies
 
 from tests.support.answers import PROMPTS
+
+collect_ignore = ["extensions"]  # is tested in a bake
 
 TEMPLATE = Path(__file__).parents[1]
 PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
@@ -94,7 +96,7 @@ class BakedProject:
 
 
 def clean_environment() -> dict[str, str]:
-    """Give the environment of a person's shell, with an identity for git."""
+    """Return the environment of a person's shell, with an identity for git."""
     return {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)} | IDENTITY
 
 
@@ -122,7 +124,7 @@ def refuse_unknown(answers: dict[str, Any]) -> None:
 
 
 def literal(value: Any) -> Any:
-    """Give a value that comes out of Cookiecutter as it is, as a value typed at a prompt does.
+    """Return a value that comes out of Cookiecutter as it is, as one typed at a prompt does.
 
     Without prompts, Cookiecutter takes values for templates.
     """
@@ -162,7 +164,8 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Bake:
 def bake_quickly(
     folder: Path, *, template: Path = TEMPLATE, hooks: bool = False, **answers: Any
 ) -> Path:
-    """Bake into a folder, without Cookiecutter's hooks unless they are wanted."""
+    """Bake into a folder, without Cookiecutter's hooks unless they are wanted; never ask git who is there."""
+    answers = {"author_name": "Your Name", "author_email": "you@example.com"} | answers
     path = cookiecutter(
         str(template),
         no_input=True,
@@ -176,7 +179,7 @@ def bake_quickly(
 
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Give a folder with the locked development tools, for projects to use as their VENV.
+    """Return a folder with the locked development tools, for projects to use as their VENV.
 
     All workers of a run share it: bin/setup fills it once, in a bake of the defaults.
     """

@@ -28,6 +28,13 @@ def test_every_pair_of_choices_passes_its_own_check(
     assert "Success" in project.must("bin/check", VENV=str(tools))
 
 
+def test_what_a_bake_brings_is_fully_typed(bake: Bake, tools: Path) -> None:
+    project = bake()
+
+    strict = ("-m", "mypy", f"--config-file={os.devnull}", "--strict")
+    assert "Success" in project.must(tools / "bin" / "python", *strict, "app", "delivery", "tests")
+
+
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_a_project_of_any_name_passes_its_own_tests(bake: Bake, tools: Path, value: str) -> None:
     project = bake(**dict.fromkeys(PROSE, value), project_slug="demo")
@@ -219,9 +226,15 @@ def test_lock_without_uv_says_how_to_get_it(bake: Bake, tmp_path: Path) -> None:
 
 def test_variables_of_the_environment_do_not_disturb_the_tests(bake: Bake, tools: Path) -> None:
     project = bake()
-    odd = {"GAE_ENV": "standard", "GAE_VERSION": "v1", "LOG_LEVEL": "CRITICAL", "FLASK_DEBUG": "1"}
+    platform = {"GAE_ENV": "standard", "GAE_VERSION": "v1", "LOG_LEVEL": "CRITICAL"}
+    settings = {
+        "FLASK_DEBUG": "1",
+        "FLASK_SECRET_KEY": "sesame",
+        "FLASK_SESSION_COOKIE_SECURE": "false",
+        "FLASK_TESTING": "true",
+    }
 
-    project.must("bin/test", VENV=str(tools), **odd)
+    project.must("bin/test", VENV=str(tools), **platform, **settings)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX sh is checked on POSIX")
@@ -234,3 +247,26 @@ def test_the_scripts_are_posix_sh(bake: Bake) -> None:
         shellcheck, "--shell=sh", "--external-sources", "--source-path=bin", *scripts,
         ".githooks/pre-commit", ".githooks/pre-push",
     )  # fmt: skip
+
+
+@pytest.mark.delivery
+def test_a_new_package_is_uploaded_by_itself_and_what_git_ignores_is_not(
+    bake: Bake, tmp_path: Path
+) -> None:
+    project = bake()
+    for name in ("shop/__init__.py", "shop/prices/tea.csv"):
+        project.write(name, "")
+    ignored = {".env", ".env.production", "app/svc.key.json", "instance/shop.db", "shop/x.sqlite"}
+    for name in ignored:
+        project.write(name, "")
+        project.must("git", "check-ignore", name)
+
+    said = project.must(
+        require("gcloud"), "meta", "list-files-for-upload", ".", CLOUDSDK_CONFIG=str(tmp_path)
+    )
+
+    app = {name for name in project.files() - ignored if name.startswith("app/")}
+    assert set(said.splitlines()) == app | {
+        *("app.yaml", "gunicorn.conf.py", "requirements.txt"),
+        *("shop/__init__.py", "shop/prices/tea.csv"),
+    }

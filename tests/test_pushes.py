@@ -168,14 +168,20 @@ def test_at_ends_as_its_command_does(project: BakedProject) -> None:
     assert project.run("bin/at", "HEAD", "sh", "-c", "exit 7").returncode == 7
 
 
-def test_at_works_where_the_project_is_a_part_of_its_repository(bake: Bake, tools: Path) -> None:
+def test_at_works_where_the_project_is_a_part_of_its_repository(
+    bake: Bake, tools: Path, tmp_path: Path
+) -> None:
     inner = bake(init_git=False)
     outer = BakedProject(inner.path.parent, {"VENV": str(tools)})
     outer.must("git", "init", "--quiet")
     outer.must("git", "add", inner.path.name)
+    lib = make_repository(tmp_path / "lib", "lib.txt", "one\n")
+    side = f"{inner.path.name}/lib"
+    outer.must("git", *FILE_PROTOCOL, "submodule", "add", "--quiet", lib.path, side)
     outer.must("git", "commit", "--message", "Start")
 
     assert "Success" in outer.must(inner.path / "bin" / "at", "HEAD", "bin/check")
+    assert outer.must(inner.path / "bin" / "at", "HEAD", "cat", "lib/lib.txt") == "one\n"
 
 
 def test_a_push_from_a_linked_worktree_tests_its_commit(

@@ -293,9 +293,19 @@ def test_the_record_is_in_the_applications_own_bucket(laptop: Target) -> None:
 
 def test_an_application_without_its_bucket_is_told_how_to_get_it(laptop: Target) -> None:
     laptop.google.script(("/apps/demo-project", {}))
-    with pytest.raises(MisuseError, match="no default bucket") as caught:
+    with pytest.raises(MisuseError, match="has no bucket") as caught:
         laptop.ready().read_record()
     assert "gcloud beta app repair --project=demo-project" in caught.value.then
+
+
+def test_an_application_without_a_bucket_of_its_own_records_in_the_one_for_staging(
+    laptop: Target,
+) -> None:
+    laptop.google.script(
+        ("/b/staging.x.appspot.com/o/", Answer(200, b"{}", {"x-goog-generation": "7"})),
+        ("/apps/demo-project", {"codeBucket": "staging.x.appspot.com"}),
+    )
+    assert laptop.ready().read_record() == Stored("{}", "7")
 
 
 # Moving traffic

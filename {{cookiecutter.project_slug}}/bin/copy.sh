@@ -21,6 +21,7 @@ use_copy() {
 # included. It borrows this repository's objects instead of copying them. Unlike "git archive", it
 # takes no notice of export-ignore; unlike "git worktree", a test that moves a branch moves its own.
 copy_tree() (
+  cd "./$(git rev-parse --show-cdup)" || exit
   git -c core.quotePath=false ls-tree -r "$1" | sed -n 's/^160000 commit //p' |
     while IFS="$(printf '\t')" read -r commit path; do
       if ! [ -e "$path/.git" ] || ! git -C "$path" cat-file -e "$commit^{commit}" 2>/dev/null; then

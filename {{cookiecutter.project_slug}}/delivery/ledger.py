@@ -37,15 +37,22 @@ class Ledger:
         if self.dry_run or self.off:
             return
         text = record.dump(new)
-        try:
-            self.target.write_record(text, tag)
-        except DeliveryError as error:
-            # The answer may have been lost on its way back, and ours the change that is in the way.
-            if self._stored().text == text:
+        waits = pauses(0.5, longest=4)
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self.target.write_record(text, tag)
+            except DeliveryError as error:
+                # The answer may have been lost on its way, and ours the change that is in the way.
+                if self._stored().text == text:
+                    return
+                if isinstance(error, ConflictError):
+                    raise
+                # Trying again is safe: with this tag it can replace only what was read.
+                if not (left and isinstance(error, CommandError) and error.transient):
+                    raise _out_of_order("written", error) from error
+                self.sleep(next(waits))
+            else:
                 return
-            if isinstance(error, ConflictError):
-                raise
-            raise _out_of_order("written", error) from error
 
     def update(self, change: Callable[[Record], Record]) -> Record:
         """Apply a change to whatever the record is by now, as often as it takes."""
@@ -58,9 +65,8 @@ class Ledger:
                 return old
             try:
                 self.write(new, tag)
-            except (ConflictError, RecordError) as error:
-                again = isinstance(error, ConflictError) or error.transient
-                if not again or attempt == ATTEMPTS:
+            except ConflictError:
+                if attempt == ATTEMPTS:
                     raise
                 attempt += 1
                 self.sleep(next(waits))

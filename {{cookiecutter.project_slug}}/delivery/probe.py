@@ -245,7 +245,7 @@ def fetch(url: str, timeout: float) -> Reply:
             return Reply(response.status, _read(response, deadline))
     except urllib.error.HTTPError as error:
         with error:
-            redirect = 300 <= error.code < 400  # noqa: PLR2004
+            redirect = 300 <= error.code < 400
             return Reply(
                 error.code, location=error.headers.get("Location", "?") if redirect else ""
             )

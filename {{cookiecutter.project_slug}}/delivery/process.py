@@ -44,7 +44,7 @@ class Runner:
         """Return the environment without the secrets in it."""
         return {name: value for name, value in self.environ.items() if name not in SECRETS}
 
-    def read(  # noqa: PLR0913 - each but two has a default
+    def read(
         self,
         argv: Sequence[str],
         *,

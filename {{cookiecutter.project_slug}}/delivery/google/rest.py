@@ -77,7 +77,7 @@ class Rest:
         self._clock = clock
         self._sleep = sleep
 
-    def request(  # noqa: PLR0913 - most have defaults
+    def request(
         self,
         method: str,
         service: str,
