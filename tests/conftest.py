@@ -164,7 +164,7 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Bake:
 def bake_quickly(
     folder: Path, *, template: Path = TEMPLATE, hooks: bool = False, **answers: Any
 ) -> Path:
-    """Bake into a folder, without Cookiecutter's hooks unless they are wanted; never ask git who is there."""
+    """Bake into a folder, without hooks unless wanted, and without asking git who is there."""
     answers = {"author_name": "Your Name", "author_email": "you@example.com"} | answers
     path = cookiecutter(
         str(template),
