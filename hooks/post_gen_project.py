@@ -6,15 +6,21 @@ it is one line of warning that says what to type later.
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 # The answers come in as data, and nothing else here is a template: this file is plain Python.
-ANSWERS = r"""{{ cookiecutter | tojson }}"""
+# In pairs, as tojson would sort them by name.
+ANSWERS = r"""{{ cookiecutter.items() | list | tojson }}"""
 
 GIT_SECONDS = 30
+
+TEMPORARY = re.compile(r"tmp[a-z0-9_]{8}")  # what Python calls its temporary folders
 
 
 class GitError(Exception):
@@ -74,33 +80,102 @@ GIT_LOCAL = {
 
 def main() -> int:
     """Set the project up, say what could not be done, and end with what to type next."""
-    answers = json.loads(ANSWERS)
-    scripts = executables()
-    for script in scripts:
-        script.chmod(0o755)
+    answers = dict(json.loads(ANSWERS))
+    if is_compared(answers):
+        return 0
+    warnings = [record_origin(answers)]
     if answers["init_git"]:
-        warning = make_repository(answers, scripts)
-        if warning:
-            print(f"warning: {warning}", file=sys.stderr)
+        warnings.append(make_repository(answers))
+    for warning in filter(None, warnings):
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"\nNext:\n  cd {shlex.quote(folder())}\n  bin/setup\n  bin/dev")
     return 0
 
 
-def executables() -> list[Path]:
-    """Find the files that people, hooks and CI run."""
-    files = [*Path("bin").iterdir(), *Path(".githooks").iterdir()]
-    return sorted(path for path in files if path.suffix == "")
+def is_compared(answers: dict[str, Any]) -> bool:
+    """Whether `cruft diff` or `cruft update` bakes, to compare the files with those of a project.
+
+    They do so in a temporary folder of Python's, and would take a repository in it for files, too.
+    """
+    place = Path.cwd().parent
+    temporary = place.parent == Path(tempfile.gettempdir()).resolve()
+    return "_commit" in answers and temporary and bool(TEMPORARY.fullmatch(place.name))
+
+
+def record_origin(answers: dict[str, Any]) -> str | None:
+    """Write .cruft.json: all that an upgrade needs; return the one warning that is due, if any.
+
+    The format is that of cruft, which calls the address `template` and the release `checkout`.
+    """
+    lost = "it cannot be upgraded to a newer version of the template later"
+    if "_commit" in answers:  # cruft bakes: it writes the same file again, with all it knows
+        origin = {"template": answers["_template"], "commit": answers["_commit"], "checkout": None}
+        warning, directory, context = None, None, answers
+    else:
+        template = start() / answers.get("_repo_dir", "")
+        if os.name == "nt" and not Path(answers.get("_repo_dir", "")).is_absolute():
+            return f"the template's folder has to be given in full, from the drive on: {lost}"
+        try:
+            git("-C", str(template), "ls-files", "--error-unmatch", "cookiecutter.json")
+            commit = git("-C", str(template), "rev-parse", "HEAD")
+        except GitError as error:
+            return f"the project's template has no git history ({error}): {lost}"
+        origin = {
+            "template": address(template, answers["_template"]),
+            "commit": commit,
+            "checkout": release(template),
+        }
+        directory = git("-C", str(template), "rev-parse", "--show-prefix").rstrip("/") or None
+        context = {name: value for name, value in answers.items() if not name.startswith("_")}
+        warning = None
+        if git("-C", str(template), "--no-optional-locks", "status", "--porcelain", "--", "."):
+            warning = f"{template} has changes that are in no commit: an upgrade will not know them"
+    state = {**origin, "context": {"cookiecutter": context}, "directory": directory}
+    text = json.dumps(state, ensure_ascii=False, indent=2) + "\n"
+    Path(".cruft.json").write_text(text, "utf-8", newline="\n")
+    return warning
+
+
+def address(template: Path, typed: str) -> str:
+    """Return where everybody finds the template: where it was cloned from, if that has the commit.
+
+    Else it is the folder on this machine. Passwords and tokens in an address are left out.
+    """
+    try:
+        if git("-C", str(template), "branch", "--remotes", "--contains", "HEAD"):
+            origin = git("-C", str(template), "remote", "get-url", "origin")
+            if (template / origin).exists():
+                return str((template / origin).resolve())
+            return re.sub(r"^(https?://)[^/@]*@", r"\1", origin)
+    except GitError:
+        pass  # no such remote
+    return str((start() / typed).resolve())
+
+
+def release(template: Path) -> str | None:
+    """Return the tag of the template's commit, if it has one."""
+    try:
+        return git("-C", str(template), "describe", "--tags", "--exact-match", "HEAD")
+    except GitError:
+        return None
 
 
 def folder() -> str:
-    """Return the path from the folder where Cookiecutter was started: this hook runs in another."""
-    start = os.environ.get("PWD")
-    if start is None or os.name == "nt":  # Git Bash writes PWD in a way that Windows cannot read
+    """Return the project's path from the folder where Cookiecutter was started."""
+    if start() == Path.cwd():
         return str(Path.cwd())
-    return os.path.relpath(Path.cwd(), start)
+    return os.path.relpath(Path.cwd(), start())
 
 
-def make_repository(answers: dict[str, str], scripts: list[Path]) -> str | None:
+def start() -> Path:
+    """Return the folder where Cookiecutter was started: this hook runs in the project.
+
+    Git Bash writes PWD in a way that Windows cannot read; there, it is taken for the project.
+    """
+    return Path.cwd() if os.name == "nt" else Path(os.environ.get("PWD", Path.cwd()))
+
+
+def make_repository(answers: dict[str, Any]) -> str | None:
     """Make the repository and its first commit; return the one warning that is due, if any."""
     message = f"Start from {answers['_template_name']} {answers['_template_version']}"
     commit = f"git add --all && git commit --no-verify --message {shlex.quote(message)}"
@@ -115,7 +190,7 @@ def make_repository(answers: dict[str, str], scripts: list[Path]) -> str | None:
         git("config", "core.hooksPath", ".githooks")
         git("add", "--all")
         if os.name == "nt":  # no such bit in the file system: git's index alone can hold it
-            git("add", "--chmod=+x", "--", *map(str, scripts))
+            git("add", "--chmod=+x", "--", *executables())
     except GitError as error:
         return f"{error}; when it works, type: git init && bin/setup && {commit}"
     signs = ("config", "--type", "bool", "--default", "false", "--get", "commit.gpgSign")
@@ -131,6 +206,12 @@ def make_repository(answers: dict[str, str], scripts: list[Path]) -> str | None:
     if signed:
         return "the first commit is not signed; to sign it, type: git commit --amend --no-edit -S"
     return None
+
+
+def executables() -> list[str]:
+    """Find the files that people, hooks and CI run; Windows has no mode to tell."""
+    files = [*Path("bin").iterdir(), *Path(".githooks").iterdir()]
+    return sorted(path.as_posix() for path in files if path.suffix == "")
 
 
 if __name__ == "__main__":

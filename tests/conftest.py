@@ -161,15 +161,17 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Bake:
     return render_project
 
 
-def bake_quickly(folder: Path, **answers: Any) -> Path:
-    """Bake into a folder without Cookiecutter's hooks, and without asking git who is there."""
+def bake_quickly(
+    folder: Path, *, template: Path = TEMPLATE, hooks: bool = False, **answers: Any
+) -> Path:
+    """Bake into a folder, without hooks unless wanted, and without asking git who is there."""
     answers = {"author_name": "Your Name", "author_email": "you@example.com"} | answers
     path = cookiecutter(
-        str(TEMPLATE),
+        str(template),
         no_input=True,
         extra_context={k: literal(v) for k, v in answers.items()},
         output_dir=str(folder),
-        accept_hooks=False,
+        accept_hooks=hooks,
         default_config=True,
     )
     return Path(path)

@@ -171,7 +171,7 @@ def test_a_repository_is_made_with_hooks_and_one_commit(monkeypatch: pytest.Monk
     git = Git(post, **{"rev-parse": "not a repository"})
     monkeypatch.setattr(post, "git", git)
 
-    assert post.make_repository(GOOD, []) is None
+    assert post.make_repository(GOOD) is None
     verbs = [next(a for a in call if not a.startswith("-") and "=" not in a) for call in git.calls]
     assert verbs == ["rev-parse", "init", "config", "add", "config", "commit"]
     assert git.calls[2] == ("config", "core.hooksPath", ".githooks")
@@ -186,7 +186,7 @@ def test_whatever_git_refuses_is_a_warning_that_says_what_to_type(
     refusing = Git(post, **{"rev-parse": "not a repository", verb: "disk full"})
     monkeypatch.setattr(post, "git", refusing)
 
-    warning = post.make_repository(GOOD, [])
+    warning = post.make_repository(GOOD)
     assert warning.startswith("disk full; when it works, type: git init && bin/setup && git add")
 
 

@@ -1,5 +1,6 @@
 """The pipeline that a bake ships: the rules of each kind of pipeline, and real runs of its jobs."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -241,7 +242,7 @@ def test_images_are_pinned(pipeline: dict[str, Any]) -> None:
     images = {job["image"] for job in pipeline.values() if isinstance(job, dict) and "image" in job}
     images |= set(pipeline["build"]["services"])
 
-    assert len(images) == 4
+    assert len(images) == 5
     for image in images:
         tag = image.rpartition(":")[2]
         assert tag[0].isdigit(), image
@@ -256,7 +257,25 @@ def test_every_script_line_is_a_command_of_the_project(pipeline: dict[str, Any])
 
 @pytest.mark.fast
 def test_the_pipeline_is_short(render: Bake) -> None:
-    assert render().read(".gitlab-ci.yml").count("\n") <= 160
+    assert render().read(".gitlab-ci.yml").count("\n") <= 180
+
+
+def test_the_audit_lists_what_production_installs_with_licences(
+    bake: Bake, pipeline: dict[str, Any]
+) -> None:
+    require("uv")
+    project = bake()
+    for line in commands({"audit": pipeline["audit"] | {"after_script": []}}):
+        if "pip-audit" not in line:  # it asks the world of today
+            project.must("sh", "-c", line)
+
+    found = json.loads(project.read("sbom.cdx.json"))
+    assert pipeline["audit"]["artifacts"]["paths"] == ["sbom.cdx.json"]
+    assert found["bomFormat"] == "CycloneDX"
+    locked = re.findall(r"^([a-z][\w-]+)==", project.read("requirements.txt"), re.MULTILINE)
+    here = {c["name"].lower() for c in found["components"]}
+    assert here == set(locked) - {"colorama"}  # which only Windows needs
+    assert [c["name"] for c in found["components"] if not c.get("licenses")] == []
 
 
 @pytest.mark.pipeline

@@ -16,7 +16,7 @@ from tests.conftest import PROJECT, Bake, BakedProject
 from tests.support.answers import HOSTILE, PROMPTS, PROSE, pairs, show
 from tests.support.tools import find_python, only, require
 
-SCRIPTS = ("at", "check", "dev", "lock", "setup", "test")
+SCRIPTS = ("at", "check", "dev", "lock", "setup", "test", "upgrade")
 
 
 @pytest.mark.parametrize("answers", pairs(), ids=show)

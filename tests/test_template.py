@@ -44,7 +44,7 @@ def test_hooks_and_tests_are_clean(command: tuple[str, ...]) -> None:
 
 
 def test_ci_is_clean_shell() -> None:
-    run("shellcheck", ".ci/run")
+    run("shellcheck", ".ci/run", "upgrade/start")
 
 
 def test_ci_says_what_a_machine_lacks(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Upgrades: of projects from a small template that each test changes, and of real bakes."""

@@ -1,0 +1,19 @@
+"""Fixtures for upgrades."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.upgrade.small import Client, SmallTemplate
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> SmallTemplate:
+    """Return a small template that has its first release."""
+    return SmallTemplate.at(tmp_path / "template")
+
+
+@pytest.fixture
+def client(template: SmallTemplate, tmp_path: Path) -> Client:
+    """Return a project of that release."""
+    return template.bake(tmp_path / "clients")
