@@ -3,6 +3,7 @@
 import functools
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.support.answers import PROMPTS
 
 TEMPLATE = Path(__file__).parents[1]
 PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
+# tests/delivery imports the template's own files: what Python writes beside them would be baked.
+sys.pycache_prefix = str(TEMPLATE / ".pytest_cache" / "bytecode")
 
 # Variables of the shell, editor or git hook that started the tests must not reach a project.
 FOREIGN = ("GIT_", "GAE_", "GCP_", "CI", "FLASK_", "VIRTUAL_ENV", "VENV", "PYTHON", "UV_PROJECT")

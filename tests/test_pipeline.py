@@ -1,17 +1,22 @@
 """The pipeline that a bake ships: the rules of each kind of pipeline, and real runs of its jobs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from delivery import cli
+from delivery.google import appengine
 
 from tests.conftest import Bake, BakedProject
 from tests.support.gitlab import (
     DEFAULT_BRANCH,
     FORK,
+    MACHINES,
     MERGE_REQUEST,
     OTHER_BRANCH,
+    RUN_PIPELINE,
     TAG,
     GitLab,
     Variables,
@@ -21,13 +26,14 @@ from tests.support.tools import require
 CHECKS = {"check": "on_success", "test": "on_success", "audit": "on_success", "build": "on_success"}
 DELIVERY = {"deploy": "on_success", "prune": "on_success", "rollback": "manual"}
 REVIEW = {"review": "on_success", "stop_review": "manual"}
-MOVES_TRAFFIC = ("deploy", "canary", "promote", "rollback", "prune")
+MOVES_TRAFFIC = ("canary", "promote", "rollback")
+DELIVERS = ("deploy", "prune", *MOVES_TRAFFIC)
 BAD_TEST = "def test_sums() -> None:\n    assert sum([1, 1]) == 3\n"
 
 
 @pytest.fixture
 def pipeline(render: Bake) -> dict[str, Any]:
-    """Give the pipeline as GitLab reads it, `extends` resolved."""
+    """Return the pipeline as GitLab reads it, with `extends` resolved."""
     parsed: dict[str, Any] = yaml.safe_load(render().read(".gitlab-ci.yml"))
 
     def resolve(name: str) -> dict[str, Any]:
@@ -39,7 +45,7 @@ def pipeline(render: Bake) -> dict[str, Any]:
 
 @pytest.fixture
 def project(bake: Bake, tmp_path: Path) -> BakedProject:
-    """Give a project that was pushed to a bare repository."""
+    """Bake a project and push it to a bare repository."""
     project = bake()
     project.add_origin(tmp_path)
     push(project)
@@ -48,10 +54,24 @@ def project(bake: Bake, tmp_path: Path) -> BakedProject:
 
 @pytest.fixture
 def gitlab(project: BakedProject, tmp_path: Path) -> GitLab:
-    """Give the GitLab that the project was pushed to."""
+    """Return the GitLab that the project was pushed to."""
     assert project
     (tmp_path / "gitlab").mkdir()
     return GitLab(tmp_path / "origin.git", tmp_path / "gitlab")
+
+
+def minutes(limit: str) -> int:
+    """Read a time limit of GitLab's, such as `20 minutes`."""
+    number, unit = limit.split()
+    assert unit == "minutes"
+    return int(number)
+
+
+def commands(pipeline: dict[str, Any]) -> list[str]:
+    """List the commands of all jobs; GitLab takes a single one without a list, too."""
+    jobs = [job for job in pipeline.values() if isinstance(job, dict)]
+    scripts = [job.get(f"{when}script", []) for job in jobs for when in ("before_", "", "after_")]
+    return [c for script in scripts for c in ([script] if isinstance(script, str) else script)]
 
 
 def push(project: BakedProject, **files: str) -> None:
@@ -62,6 +82,17 @@ def push(project: BakedProject, **files: str) -> None:
         project.must("git", "add", "--all")
         project.must("git", "commit", "--quiet", "--no-verify", "--message", "Change something")
     project.must("git", "push", "--quiet", "--no-verify", "origin", "main")
+
+
+def label(value: Variables) -> str | None:
+    """Name a row of the tables by how its pipeline starts, where, and what is set."""
+    given = dict(value)
+    source = given.pop("CI_PIPELINE_SOURCE", None)
+    if source:
+        return f"{source} {given.get('CI_COMMIT_BRANCH') or given.get('CI_COMMIT_TAG') or ''}"
+    if given.keys() <= {"CANARY", "PROMOTE", "REVIEW_APPS"}:
+        return " ".join(f"{name}={setting}" for name, setting in given.items())
+    return f"{len(given)} jobs"
 
 
 @pytest.mark.pipeline
@@ -84,8 +115,15 @@ def push(project: BakedProject, **files: str) -> None:
             {"CANARY": "10", "PROMOTE": "manual"},
             CHECKS | DELIVERY | {"canary": "on_success", "promote": "manual"},
         ),
+        (DEFAULT_BRANCH, {"CANARY": "0"}, CHECKS | DELIVERY | {"promote": "on_success"}),
+        (DEFAULT_BRANCH, {"CANARY": ""}, CHECKS | DELIVERY | {"promote": "on_success"}),
+        (DEFAULT_BRANCH, {"PROMOTE": "Manual"}, CHECKS | DELIVERY | {"promote": "manual"}),
+        (RUN_PIPELINE, {}, CHECKS | DELIVERY | {"promote": "on_success"}),
         (TAG, {}, CHECKS),
+        (OTHER_BRANCH, {"CANARY": "10", "REVIEW_APPS": "true"}, CHECKS),
+        *((kind, {"CANARY": "10", "REVIEW_APPS": "true"}, CHECKS) for kind in MACHINES.values()),
     ],
+    ids=label,
 )
 def test_each_kind_of_pipeline_has_these_jobs(
     gitlab: GitLab, kind: Variables, variables: dict[str, str], jobs: dict[str, str]
@@ -100,8 +138,11 @@ def test_each_kind_of_pipeline_has_these_jobs(
         (MERGE_REQUEST, True),
         (FORK, True),
         (DEFAULT_BRANCH, True),
+        (RUN_PIPELINE, True),
+        (MACHINES["schedule"], True),
         (TAG, True),
         (OTHER_BRANCH, False),
+        (OTHER_BRANCH | {"CI_PIPELINE_SOURCE": "web"}, False),
     ],
 )
 def test_a_change_is_piped_once(gitlab: GitLab, kind: Variables, *, starts: bool) -> None:
@@ -117,11 +158,46 @@ def test_the_pipeline_obeys_gitlabs_schema(render: Bake) -> None:
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("job", MOVES_TRAFFIC)
-def test_what_moves_traffic_runs_alone_and_to_its_end(pipeline: dict[str, Any], job: str) -> None:
-    assert pipeline[job]["resource_group"] == "production"
+@pytest.mark.parametrize("job", DELIVERS)
+def test_a_delivery_runs_to_its_end(pipeline: dict[str, Any], job: str) -> None:
     assert pipeline[job]["interruptible"] is False
     assert pipeline[job]["environment"]["name"] == "production"
+
+
+@pytest.mark.fast
+def test_a_rollback_waits_for_no_upload(pipeline: dict[str, Any]) -> None:
+    """Only what moves traffic excludes each other; an upload takes minutes and moves none."""
+    groups = {job: pipeline[job]["resource_group"] for job in DELIVERS}
+
+    assert {groups[job] for job in MOVES_TRAFFIC} == {"production"}
+    assert groups["deploy"] == groups["prune"] != "production"
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("job", [*DELIVERS, *REVIEW])
+def test_delivery_can_tell_which_commit_is_older(pipeline: dict[str, Any], job: str) -> None:
+    assert pipeline[job]["variables"]["GIT_DEPTH"] == "0"  # GitLab's default is 20 commits
+
+
+@pytest.mark.fast
+def test_delivery_gives_up_before_gitlab_kills_the_job(pipeline: dict[str, Any]) -> None:
+    """Whoever is killed cannot say what became of production, nor put it back."""
+    verify = cli.TIMEOUT
+    around = 120  # starting the job, logging in, asking the target
+    limits = {job: minutes(pipeline[job]["timeout"]) * 60 for job in DELIVERS}
+
+    assert appengine.BUILD_TIMEOUT + verify + around <= limits["deploy"]
+    assert (
+        verify + verify + around <= limits["promote"]
+    )  # the version's own address, then production
+
+
+@pytest.mark.fast
+def test_no_variable_of_the_project_is_split_into_words(pipeline: dict[str, Any]) -> None:
+    lines = commands(pipeline)
+
+    assert [line for line in lines if "$" in line]
+    assert not [line for line in lines if "$" in re.sub(r'"\$\w+"', "", line)]
 
 
 @pytest.mark.fast
@@ -135,7 +211,7 @@ def test_checks_stop_when_a_newer_push_makes_them_pointless(
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("job", [*MOVES_TRAFFIC, *REVIEW])
+@pytest.mark.parametrize("job", [*DELIVERS, *REVIEW])
 def test_whoever_talks_to_google_has_a_token_for_it(pipeline: dict[str, Any], job: str) -> None:
     token = {"GITLAB_OIDC_TOKEN": {"aud": "https://gitlab.com"}}
 
@@ -173,11 +249,9 @@ def test_images_are_pinned(pipeline: dict[str, Any]) -> None:
 
 @pytest.mark.fast
 def test_every_script_line_is_a_command_of_the_project(pipeline: dict[str, Any]) -> None:
-    jobs = [job for job in pipeline.values() if isinstance(job, dict)]
-    lines = {line for job in jobs for line in job.get("script", []) + job.get("before_script", [])}
+    known = ("bin/", "python3 -m delivery ", "docker compose ", "uv ", "uvx ")
 
-    commands = ("bin/", "python3 -m delivery ", "docker build ", "uvx ")
-    assert not [line for line in lines if not line.startswith(commands)]
+    assert not [line for line in commands(pipeline) if not line.startswith(known)]
 
 
 @pytest.mark.fast
@@ -203,7 +277,7 @@ def test_a_red_test_stops_everything_behind_it(project: BakedProject, gitlab: Gi
     pipeline = gitlab.run(DEFAULT_BRANCH, host_network=True, GAE_PROJECT="demo")
 
     assert pipeline.jobs["test"] == "failed", pipeline.said
-    assert not set(pipeline.jobs) & set(MOVES_TRAFFIC)
+    assert not set(pipeline.jobs) & set(DELIVERS)
 
 
 @pytest.mark.pipeline
@@ -213,3 +287,44 @@ def test_a_missing_variable_stops_the_delivery_at_once(gitlab: GitLab) -> None:
     assert pipeline.jobs == {"deploy": "failed"}, pipeline.said
     assert "GAE_PROJECT" in pipeline.said
     assert "Settings > CI/CD > Variables" in pipeline.said
+
+
+@pytest.mark.pipeline
+def test_a_share_that_is_no_number_is_refused_as_a_whole(gitlab: GitLab) -> None:
+    pipeline = gitlab.run(
+        DEFAULT_BRANCH, "canary", host_network=True, CANARY="10 --force", GAE_PROJECT="demo"
+    )
+
+    assert pipeline.jobs == {"canary": "failed"}, pipeline.said
+    assert "argument --canary: invalid" in pipeline.said
+    assert "'10 --force'" in pipeline.said
+
+
+@pytest.mark.pipeline
+@pytest.mark.containers
+def test_an_image_that_does_not_start_fails_the_build_and_says_why(
+    project: BakedProject, gitlab: GitLab
+) -> None:
+    require("docker")
+    settings = project.read("gunicorn.conf.py").replace("threads = 16", 'threads = int("many")')
+    push(project, gunicorn__conf__py=settings)
+
+    pipeline = gitlab.run(MERGE_REQUEST, "build")
+
+    assert pipeline.jobs == {"build": "failed"}, pipeline.said
+    assert "invalid literal for int() with base 10: 'many'" in pipeline.said
+
+
+@pytest.mark.pipeline
+@pytest.mark.containers
+def test_a_package_that_the_image_lacks_fails_the_build(
+    project: BakedProject, gitlab: GitLab
+) -> None:
+    require("docker")
+    pages = project.read("app/pages.py") + "\nimport shop.prices  # noqa: E402, F401\n"
+    push(project, app_in_pages__py=pages, shop_in_prices__py="")
+
+    pipeline = gitlab.run(MERGE_REQUEST, "build")
+
+    assert pipeline.jobs == {"build": "failed"}, pipeline.said
+    assert "No module named 'shop'" in pipeline.said

@@ -110,7 +110,7 @@ def test_edit_commit_push_it_is_live(
         assert load.lost == []
         assert set(load.revisions) == {a, b}
 
-        edit(project, "gunicorn.conf.py", "threads = 16", 'threads = int("many")')
+        edit(project, "app.yaml", "app:create_app()", "app:create_nothing()")  # no check sees it
         third = run(gitlab, gae, DEFAULT_BRANCH)
         assert third.jobs["deploy"] == "failed", third.said
         assert "promote" not in third.jobs

@@ -47,6 +47,42 @@ def test_ci_is_clean_shell() -> None:
     run("shellcheck", ".ci/run")
 
 
+def test_ci_says_what_a_machine_lacks(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "dirname", "id"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    script = tmp_path / "template" / ".ci" / "run"
+    script.parent.mkdir(parents=True)
+    shutil.copy(TEMPLATE / ".ci" / "run", script)
+
+    done = subprocess.run(
+        [tools / "bash", script],
+        check=False,
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    for lacking in ("Python", "gcloud", "shared/tools/container-engine", "chromium"):
+        assert f"\n  - {lacking}" in done.stderr.replace("- ../", "- "), done.stderr
+    assert done.stderr.endswith("pip install uv && uv run pytest\n")
+    assert "not found" not in done.stderr
+
+
+def test_contributing_has_every_folder_on_its_map() -> None:
+    """The map has a line for each; `.github` explains itself."""
+    guide = (TEMPLATE / "CONTRIBUTING.md").read_text("utf-8").partition("\n## Run the tests")[0]
+    folders = {path.relative_to(TEMPLATE).parts[0] for path in tracked() if path.parent != TEMPLATE}
+
+    assert not [
+        f
+        for f in folders - {".github"}
+        if not re.search(rf"^\| `{re.escape(f)}/", guide, re.MULTILINE)
+    ]
+
+
 def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
     named = [
         f"{path.relative_to(TEMPLATE)}: {found.group()}"
@@ -75,6 +111,13 @@ def test_what_the_documents_link_to_is_there() -> None:
     for name in ("README.md", "CONTRIBUTING.md"):
         links = re.findall(r"\]\(([^)#:]+)\)", (TEMPLATE / name).read_text("utf-8"))
         assert [link for link in links if not (TEMPLATE / link).exists()] == []
+
+
+def test_what_contributing_names_is_there() -> None:
+    text = (TEMPLATE / "CONTRIBUTING.md").read_text("utf-8")
+    paths = set(re.findall(r"`((?:tests|hooks|emulators|bench|docs|\.ci)/[\w./]*)`", text))
+
+    assert [path for path in paths if not (TEMPLATE / path).exists()] == []
 
 
 def test_the_recipe_for_a_file_of_answers_bakes(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Admin:
             with self._lock:
                 if gone := allocations.keys() - found.versions.keys():
                     raise ApiError(404, f"Version '{service}:{min(gone)}' not found.")
-                found.allocations, found.shard_by = allocations, shard_by
+                found.move(allocations, shard_by)
                 return {"@type": f"{TYPE}.Service", **self._service(found)}
 
         name = f"apps/{project}/services/{service}"

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from .admin import Admin
 from .faults import Faults
+from .logs import Logs
 from .storage import Storage, denial
 from .tokens import Tokens
 from .wire import Answer, ApiError, Request
@@ -58,7 +59,7 @@ class Route:
 class Api:
     """Everything under one port that a real client believes to be googleapis.com."""
 
-    def __init__(self, admin: Admin, storage: Storage, tokens: Tokens, *, auth: bool):
+    def __init__(self, admin: Admin, storage: Storage, logs: Logs, tokens: Tokens, *, auth: bool):
         self.faults = Faults()
         self.denied: set[str] = set()
         self.requests: list[Call] = []
@@ -80,6 +81,9 @@ class Api:
                 SIGNED_IN,
                 tokens.impersonate,
                 "request",
+            ),
+            _route(
+                "POST", "/v2/entries:list", "logging.logEntries.list", logs.list_entries, "request"
             ),
             _route("GET", BUCKET, "storage.buckets.get", storage.get_bucket),
             _route("GET", OBJECTS, "storage.objects.list", storage.list_objects, "request"),
@@ -206,6 +210,8 @@ class Api:
         if service == "storage":
             return denial(account, permission)
         resource = f"//appengine.googleapis.com/apps/{self._project}"
+        if service == "logging":
+            resource = f"//cloudresourcemanager.googleapis.com/projects/{self._project}"
         if permission == ACT_AS:
             resource = f"service account {self._project}@appspot.gserviceaccount.com"
         return ApiError(

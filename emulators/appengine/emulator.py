@@ -12,6 +12,7 @@ from typing import Self
 from .admin import Admin
 from .api import Api
 from .frontend import FrontEnd, Service, Version
+from .logs import Logs
 from .machines import Certificates, Machines
 from .storage import Storage
 from .tokens import Tokens
@@ -47,8 +48,9 @@ class AppEngine:
         self.default_bucket = f"{project}.appspot.com"
         self.storage = Storage(self.staging_bucket, self.default_bucket)
         self._certificates = Certificates(self._root)
+        self.logs = Logs(project)
         machines = Machines(
-            project, self._root, self.storage, self._certificates, deadline=deadline
+            project, self._root, self.storage, self.logs, self._certificates, deadline=deadline
         )
         self.admin = Admin(
             project,
@@ -63,7 +65,7 @@ class AppEngine:
         self._stack.callback(front.stop)
         machines.hostname = f"127.0.0.1:{front.port}"
         self.url = f"https://{machines.hostname}"
-        self.api = Api(self.admin, self.storage, self.tokens, auth=auth)
+        self.api = Api(self.admin, self.storage, self.logs, self.tokens, auth=auth)
         server = Server(self.api.respond, port=port)
         self._stack.callback(server.stop)
         self.api_url = self.storage.url = f"http://127.0.0.1:{server.port}/"
@@ -118,8 +120,12 @@ class AppEngine:
         return str(self.version(version, service).resource["versionUrl"])
 
     def uploads(self, version: str, service: str = "default") -> set[str]:
-        """The names of the files that a version was made of."""
+        """Return the names of the files that a version was made of, generated ones included."""
         return set(self.version(version, service).files)
+
+    def received(self, version: str, service: str = "default") -> dict[str, bytes]:
+        """Return every file that a version was made of as it came, generated ones included."""
+        return dict(self.version(version, service).files)
 
     def staged(self) -> list[bytes]:
         """Return the content of every object in the app's buckets."""
@@ -160,6 +166,7 @@ class AppEngine:
         self.heal()
         self.storage.empty(self.default_bucket)
         self.admin.latency = 0.0
+        self.front.propagation = 0.0
         self.admin.reset({version: 1.0}, {version, *others})
 
     @contextmanager

@@ -1,13 +1,30 @@
-"""Google's front end: TLS, static handlers, and the traffic split between versions."""
+"""Google's front end: TLS, static handlers, and the traffic split between versions.
+
+Modelled after:
+
+- https://cloud.google.com/appengine/docs/standard/reference/app-yaml#handlers_element for the
+  order of handlers, `secure: always` (302) and static files with their ten minutes of caching;
+- https://cloud.google.com/appengine/docs/standard/reference/request-headers and dumps of real
+  requests for what an app sees: `X-Forwarded-For` ends in the visitor's address and 169.254.1.1,
+  after whatever the visitor sent, and the peer is 127.0.0.1;
+- https://cloud.google.com/appengine/docs/standard/splitting-traffic for splits by random, cookie
+  (GOOGAPPUID) and IP address;
+- https://cloud.google.com/run/docs/known-issues for reserved paths that end in z.
+
+How long a change of the split takes to reach every front end is documented nowhere: `propagation`
+is for trying what happens meanwhile.
+"""
 
 import bisect
 import hashlib
 import itertools
+import math
 import mimetypes
 import random
 import re
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +38,7 @@ from .wire import Answer, Request, Server
 
 SPLIT_COOKIE = "GOOGAPPUID"
 NOT_FOUND = b"<h1>Error: Not Found</h1>\n<h2>The requested URL was not found.</h2>\n"
+LINK_LOCAL = "169.254.1.1"  # what stands before every app
 RESERVED_PATHS = {"/healthz"}
 OWN_HEADERS = ("x-forwarded-", "x-cloud-trace-context", "x-appengine-", "forwarded")
 
@@ -86,9 +104,28 @@ class Service:
     versions: dict[str, Version] = field(default_factory=dict)
     allocations: dict[str, float] = field(default_factory=dict)
     shard_by: str = "UNSPECIFIED"
+    _before: dict[str, float] = field(default_factory=dict)
+    _moved: float = -math.inf
 
-    def pick(self, request: Request, rng: random.Random) -> tuple[Version, str | None]:
-        """The version for one request, and the cookie that keeps the choice, if one does."""
+    def move(self, allocations: dict[str, float], shard_by: str) -> None:
+        """Change the split."""
+        self._before, self._moved = self.allocations, time.monotonic()
+        self.allocations, self.shard_by = allocations, shard_by
+
+    def pick(
+        self, request: Request, rng: random.Random, propagation: float = 0.0
+    ) -> tuple[Version, str | None]:
+        """Return the version for one request, and the cookie that keeps the choice, if one does.
+
+        For `propagation` seconds after a change, a share of requests that falls from all to none
+        is still answered by the split that was before.
+        """
+        allocations = self.allocations
+        age = time.monotonic() - self._moved
+        if age < propagation and rng.random() >= age / propagation:
+            # A version that was deleted meanwhile answers nothing any more.
+            allocations = {k: v for k, v in self._before.items() if k in self.versions}
+            allocations = allocations or self.allocations
         point, cookie = rng.random(), None
         if self.shard_by == "IP":
             point = _point(request.client)
@@ -96,9 +133,9 @@ class Service:
             sent = SimpleCookie(request.headers.get("Cookie", "")).get(SPLIT_COOKIE)
             value = sent.value if sent else secrets.token_hex(8)
             point, cookie = _point(value), None if sent else value
-        limits = itertools.accumulate(self.allocations.values())
+        limits = itertools.accumulate(allocations.values())
         chosen = bisect.bisect_right(list(limits)[:-1], point)
-        return self.versions[list(self.allocations)[chosen]], cookie
+        return self.versions[list(allocations)[chosen]], cookie
 
 
 class FrontEnd:
@@ -106,6 +143,7 @@ class FrontEnd:
 
     def __init__(self, services: Mapping[str, Service], seed: int):
         self.faults = Faults()
+        self.propagation = 0.0  # seconds
         self._services = services
         self._rng = random.Random(seed)  # noqa: S311 - tests repeat it
         self._lock = threading.Lock()
@@ -119,7 +157,7 @@ class FrontEnd:
             service = self._services.get("default")
             if service is None:
                 return _not_found()
-            version, cookie = service.pick(request, self._rng)
+            version, cookie = service.pick(request, self._rng, self.propagation)
         # From here on the request belongs to that version, wherever traffic moves meanwhile.
         answer = version.answer(request)
         if cookie:
@@ -137,7 +175,7 @@ def _forwarded(request: Request) -> Request:
                 yield name, value
         scheme = "https" if request.secure else "http"
         trace = f"{secrets.token_hex(16)}/{secrets.randbits(63)};o=1"
-        yield "X-Forwarded-For", ", ".join([*hops, request.client])
+        yield "X-Forwarded-For", ", ".join([*hops, request.client, LINK_LOCAL])
         yield "X-Forwarded-Proto", scheme
         yield "Forwarded", f'for="{request.client}";proto={scheme}'
         yield "X-Cloud-Trace-Context", request.headers.get("X-Cloud-Trace-Context", trace)

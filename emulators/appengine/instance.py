@@ -1,4 +1,19 @@
-"""A version's process: booted at the first request, asked over HTTP, ended by its id."""
+"""A version's process: booted at the first request, asked over HTTP, ended by its id.
+
+Modelled after:
+
+- https://cloud.google.com/appengine/docs/standard/how-instances-are-managed and
+  configuring-warmup-requests: a request waits while an instance loads, and what a warm-up request
+  answers does not matter;
+- https://cloud.google.com/appengine/docs/standard/python3/runtime for the entrypoint and $PORT;
+- reports of apps that cannot start, all of Python 3 in the standard environment: nginx's 502 where
+  the server started and died (https://github.com/googlecodelabs/feedback/issues/962, with the page
+  as here; https://github.com/web2py/web2py/issues/2287; https://github.com/google/brandometer/issues/7),
+  500 where there was no command to start
+  (https://github.com/kamalgill/cloud-starterkit-flask-appengine/issues/7).
+
+A process that dies later answers 500 and is booted anew; that is an assumption.
+"""
 
 import contextlib
 import http.client
@@ -9,8 +24,9 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from email.message import Message
-from pathlib import Path
+from typing import IO
 
 from .builder import Build
 from .wire import Answer, Request
@@ -20,6 +36,12 @@ GRACE_SECONDS = 3.0
 POLL_SECONDS = 0.02
 WARMUP_PATH = "/_ah/warmup"
 SERVER_ERROR = b"<h1>Error: Server Error</h1>\n<h2>The server encountered an error.</h2>\n"
+BAD_GATEWAY = (
+    b'<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body bgcolor="white">\r\n'
+    b"<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n"
+    b"</body>\r\n</html>\r\n"
+)
+CANNOT_EXECUTE = (126, 127)  # how the shell says that the entrypoint's command is not there
 CONNECTION_HEADERS = {
     *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
     *("proxy-authenticate", "proxy-authorization", "content-length"),
@@ -34,17 +56,21 @@ class Instance:
         build: Build,
         environment: dict[str, str],
         *,
-        home: Path,
         warmup: bool,
         deadline: float,
+        write: Callable[[str, str], None],
     ):
         self.build = build
         self._environment = environment
-        self._home = home
         self._warmup = warmup
         self._deadline = deadline
+        self._write = write  # takes the stream's name and a line
+        self._lines: list[str] = []
+        self._listeners: list[threading.Thread] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
+        self._ready = False  # this process has answered
+        self._could_not_start = False
         self._boot_lock = threading.Lock()
         self._idle = threading.Condition()
         self._in_flight = 0
@@ -59,11 +85,10 @@ class Instance:
     @property
     def log(self) -> str:
         """Everything that the app has written so far."""
-        path = self._home / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return "".join(f"{line}\n" for line in self._lines)
 
     def ask(self, request: Request) -> Answer:
-        """The app's answer; 500 when it dies, 504 when it is silent past the deadline."""
+        """Return the app's answer; 502 or 500 when it dies, 504 when it is silent too long."""
         with self._idle:
             self._in_flight += 1
         try:
@@ -83,11 +108,15 @@ class Instance:
     def _ask(self, request: Request, until: float) -> Answer:
         try:
             port = self._boot(until)
-            return _send(port, request, until)
+            answer = _send(port, request, until)
         except TimeoutError:
-            return Answer(504, SERVER_ERROR, [("Content-Type", "text/html")])
+            return _page(504, SERVER_ERROR)
         except (OSError, http.client.HTTPException):
-            return Answer(500, SERVER_ERROR, [("Content-Type", "text/html")])
+            if self._ready or self._could_not_start:
+                return _page(500, SERVER_ERROR)
+            return _page(502, BAD_GATEWAY)
+        self._ready = True
+        return answer
 
     def _boot(self, until: float) -> int:
         """The port of a process that listens; every request that comes meanwhile waits here."""
@@ -95,18 +124,17 @@ class Instance:
             if self.pid is not None:
                 return self._port
             self._end()
-            self._port = _free_port()
-            self._home.mkdir(parents=True, exist_ok=True)
-            with (self._home / "log").open("ab") as log:
-                self._process = subprocess.Popen(
-                    ["/bin/sh", "-c", self.build.entrypoint],
-                    cwd=self.build.source,
-                    env=self._environment | {"PORT": str(self._port)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self._port, self._ready, self._could_not_start = _free_port(), False, False
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", self.build.entrypoint],
+                cwd=self.build.source,
+                env=self._environment | {"PORT": str(self._port)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            self._listen(self._process)
             self.boots += 1
             try:
                 self._await_listening(until)
@@ -123,12 +151,29 @@ class Instance:
     def _await_listening(self, until: float) -> None:
         while time.monotonic() < until:
             if self.pid is None:
+                assert self._process is not None
+                self._could_not_start = self._process.returncode in CANNOT_EXECUTE
                 raise ConnectionError("the process ended before it listened")
             with contextlib.suppress(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
                 return
             time.sleep(POLL_SECONDS)  # nothing else tells that another program listens
         raise TimeoutError("the process did not listen on $PORT in time")
+
+    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
+        def keep(stream: str, pipe: IO[bytes]) -> None:
+            with pipe:
+                for line in pipe:
+                    text = line.decode(errors="replace").rstrip("\r\n")
+                    self._lines.append(text)
+                    if text:
+                        self._write(stream, text)
+
+        for stream in ("stdout", "stderr"):
+            pipe = getattr(process, stream)
+            thread = threading.Thread(target=keep, args=(stream, pipe), daemon=True)
+            self._listeners.append(thread)
+            thread.start()
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -139,6 +184,13 @@ class Instance:
                 os.killpg(process.pid, sign)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_SECONDS)
+        # The pipes end with the last process that holds them: everything was read then.
+        while self._listeners:
+            self._listeners.pop().join(GRACE_SECONDS)
+
+
+def _page(status: int, body: bytes) -> Answer:
+    return Answer(status, body, [("Content-Type", "text/html")])
 
 
 def _send(port: int, request: Request, until: float) -> Answer:

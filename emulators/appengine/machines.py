@@ -4,6 +4,7 @@ import itertools
 import os
 import ssl
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import trustme
 from .builder import Builder, BuildError
 from .frontend import Version
 from .instance import Instance
+from .logs import Logs
 from .storage import Storage
 from .wire import Server
 
@@ -43,11 +45,12 @@ class Certificates:
 class Machines:
     """Where versions live; the Admin API says which ones."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the emulator's parts, handed over once
         self,
         project: str,
         root: Path,
         storage: Storage,
+        logs: Logs,
         certificates: Certificates,
         *,
         deadline: float,
@@ -56,6 +59,7 @@ class Machines:
         self._project = project
         self._root = root
         self._storage = storage
+        self._logs = logs
         self._certificates = certificates
         self._deadline = deadline
         self._builder = Builder(root)
@@ -90,7 +94,14 @@ class Machines:
             **resource.get("envVariables", {}),
         }
         warmup = "INBOUND_SERVICE_WARMUP" in resource.get("inboundServices", [])
-        instance = Instance(build, environment, home=home, warmup=warmup, deadline=self._deadline)
+        labels = {"module_id": service, "version_id": resource["id"], "zone": "europe-west1-1"}
+        instance = Instance(
+            build,
+            environment,
+            warmup=warmup,
+            deadline=self._deadline,
+            write=partial(self._logs.write, labels),
+        )
         version = Version(service, resource["id"], resource, files, instance)
         # Past 63 characters Google's certificate no longer covers the host that it hands out.
         host = f"{version.id}-dot-{service}-dot-{self._project}"

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from emulators.appengine import AppEngine
-from tests.conftest import TEMPLATE
+from tests.conftest import TEMPLATE, clean_environment
 from tests.emulators.clients import FILES, Person, call, deploy, get, wait_until
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator")]
@@ -79,6 +79,22 @@ class TestTheRealGcloud:
             assert deleted.returncode == 0, deleted.stderr
             assert gae.versions == ["two"]
             assert gae.unmodelled == []
+
+    def test_receives_what_gcloud_generates(self, gae: AppEngine, tmp_path: Path) -> None:
+        person = Person(gae, tmp_path)
+        remote = "https://oauth2:glpat-token@gitlab.example.com/client/project.git"
+        for command in (
+            ("init", "--quiet"),
+            ("add", "--all"),
+            ("commit", "--quiet", "--message=x"),
+            ("remote", "add", "origin", remote),
+        ):
+            subprocess.run(["git", *command], cwd=tmp_path, env=clean_environment(), check=True)
+        assert person.deploy("git").returncode == 0
+        received = gae.received("git")
+        assert received.keys() == FILES.keys() - {".gcloudignore"} | {"source-context.json"}
+        assert b"glpat-token" in received["source-context.json"]
+        assert received["main.py"] == FILES["main.py"].encode()
 
     def test_waits_for_an_operation_that_takes_time(self, tmp_path: Path) -> None:
         with AppEngine(latency=0.5) as gae:
@@ -369,8 +385,16 @@ class TestServing:
     def test_the_app_sees_what_google_s_front_end_adds(self, gae: AppEngine) -> None:
         headers = json.loads(get(gae, gae.url)[2])["headers"]
         assert headers["HTTP_X_FORWARDED_PROTO"] == "https"
-        assert headers["HTTP_X_FORWARDED_FOR"] == "127.0.0.1"
+        assert headers["HTTP_X_FORWARDED_FOR"] == "127.0.0.1, 169.254.1.1"
         assert re.fullmatch(r"[0-9a-f]{32}/\d+;o=1", headers["HTTP_X_CLOUD_TRACE_CONTEXT"])
+
+    def test_what_a_visitor_claims_to_be_stands_in_front(self, gae: AppEngine) -> None:
+        claims = {"X-Forwarded-For": "10.0.0.1, 169.254.1.1", "X-Forwarded-Proto": "http"}
+        request = urllib.request.Request(gae.url, headers=claims)
+        with urllib.request.urlopen(request, timeout=30, context=gae.client_tls()) as answer:
+            headers = json.load(answer)["headers"]
+        assert headers["HTTP_X_FORWARDED_FOR"] == "10.0.0.1, 169.254.1.1, 127.0.0.1, 169.254.1.1"
+        assert headers["HTTP_X_FORWARDED_PROTO"] == "https"
 
     def test_static_files_come_from_handlers(self, gae: AppEngine, tmp_path: Path) -> None:
         assert Person(gae, tmp_path).deploy("static").returncode == 0
@@ -403,15 +427,28 @@ class TestServing:
     def test_a_process_that_dies_answers_500_and_is_booted_anew(self, gae: AppEngine) -> None:
         assert deploy(gae, "mortal")[0] == 200
         url = gae.version_url("mortal")
-        assert get(gae, f"{url}/die")[0] == 500
+        assert [get(gae, url)[0], get(gae, f"{url}/die")[0]] == [200, 500]
         wait_until(lambda: gae.version("mortal").instance.pid is None)
         assert get(gae, url)[0] == 200
         assert gae.version("mortal").instance.boots == 2
 
-    def test_a_version_that_crashes_at_start_answers_500(self, gae: AppEngine) -> None:
+    def test_a_version_that_crashes_at_start_answers_502(self, gae: AppEngine) -> None:
         assert deploy(gae, "broken", files={"main.py": "raise RuntimeError('no')"})[0] == 200
-        assert get(gae, gae.version_url("broken"))[0] == 500
+        for _ in range(3):
+            status, _, body = get(gae, gae.version_url("broken"))
+            assert (status, b"nginx" in body) == (502, True)
         assert "RuntimeError: no" in gae.version("broken").instance.log
+
+    def test_an_entrypoint_that_is_not_there_answers_500(self, gae: AppEngine) -> None:
+        assert deploy(gae, "empty", entrypoint={"shell": "exec no-such-server"})[0] == 200
+        assert get(gae, gae.version_url("empty"))[0] == 500
+        assert "no-such-server" in gae.version("empty").instance.log
+
+    def test_a_slow_start_answers_in_the_end(self, gae: AppEngine) -> None:
+        slow = f"import time\ntime.sleep(1.5)\n{FILES['main.py']}"
+        assert deploy(gae, "slow", files={"main.py": slow})[0] == 200
+        assert get(gae, gae.version_url("slow"))[0] == 200
+        assert gae.version("slow").instance.boots == 1
 
     def test_silence_past_the_deadline_is_a_504(self) -> None:
         with AppEngine(deadline=1.5) as gae:
@@ -425,6 +462,19 @@ class TestServing:
         assert call(gae, "PATCH", path, {"split": split})[0] == 200
         seen = Counter(json.loads(get(gae, gae.url)[2])["version"] for _ in range(200))
         assert 50 - 3 * 6.2 < seen["two"] < 50 + 3 * 6.2, seen
+
+    def test_a_new_split_may_take_its_time(self, gae: AppEngine) -> None:
+        def seen() -> Counter[str]:
+            return Counter(json.loads(get(gae, gae.url)[2])["version"] for _ in range(40))
+
+        path = "v1/apps/demo-project/services/default?updateMask=split"
+        gae.front.propagation = 3600.0
+        for version in ("one", "two"):
+            split = {"split": {"allocations": {version: 1}}}
+            assert call(gae, "PATCH", path, split)[0] == 200
+        assert set(seen()) == {"one"}
+        gae.front.propagation = 0.0
+        assert set(seen()) == {"two"}
 
     def test_a_split_by_address_keeps_a_client_with_its_version(self, gae: AppEngine) -> None:
         split = {"allocations": {"one": 0.5, "two": 0.5}, "shardBy": "IP"}

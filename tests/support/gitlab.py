@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from tests.conftest import clean_environment
+from tests.support.engine import free_port
 from tests.support.tools import FINDERS, require
 
 # What GitLab sets in each kind of pipeline, as far as rules and scripts look at it.
@@ -23,9 +25,18 @@ MERGE_REQUEST = {
     "CI_COMMIT_BRANCH": None,
 }
 FORK = MERGE_REQUEST | {"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "2"}
-DEFAULT_BRANCH = {"CI_COMMIT_BRANCH": "main"}
-OTHER_BRANCH = {"CI_COMMIT_BRANCH": "feature"}
-TAG = {"CI_COMMIT_TAG": "v1.0.0", "CI_COMMIT_BRANCH": None}
+DEFAULT_BRANCH = {"CI_COMMIT_BRANCH": "main", "CI_PIPELINE_SOURCE": "push"}
+OTHER_BRANCH = DEFAULT_BRANCH | {"CI_COMMIT_BRANCH": "feature"}
+TAG = {"CI_PIPELINE_SOURCE": "push", "CI_COMMIT_TAG": "v1.0.0", "CI_COMMIT_BRANCH": None}
+# The same branch, but the pipeline was started by something else than a push.
+# https://docs.gitlab.com/ci/jobs/job_rules/#ci_pipeline_source-predefined-variable
+RUN_PIPELINE = DEFAULT_BRANCH | {"CI_PIPELINE_SOURCE": "web"}  # a person, in GitLab's pages
+MACHINES = {
+    source: DEFAULT_BRANCH | {"CI_PIPELINE_SOURCE": source}
+    for source in (
+        "schedule", "api", "trigger", "pipeline", "parent_pipeline", "chat", "external",
+    )
+}  # fmt: skip
 
 Variables = Mapping[str, str | None]
 
@@ -48,14 +59,14 @@ class GitLab:
     _count: int = 0
 
     def jobs(self, kind: Variables, **variables: str) -> dict[str, str]:
-        """Name the jobs of a pipeline of that kind, and when each would run."""
+        """Return the jobs of a pipeline of that kind, and when each would run."""
         listed = self._list(self._clone(), kind, variables)
         return {job["name"]: job["when"] for job in listed if job["when"] != "never"}
 
     def starts(self, kind: Variables, **variables: str) -> bool:
-        """Whether `workflow` lets a pipeline of that kind start.
+        """Tell whether `workflow` lets a pipeline of that kind start.
 
-        gitlab-ci-local takes no heed of it; so its rules are asked as those of a job.
+        gitlab-ci-local ignores `workflow`, so its rules are evaluated as those of a job.
         """
         clone = self._clone()
         pipeline = yaml.safe_load((clone / ".gitlab-ci.yml").read_text("utf-8"))
@@ -84,9 +95,13 @@ class GitLab:
             options += ["--network", "host"] if host_network else []
         else:
             options += ["--force-shell-executor"]
+        # Where `docker:dind` is this machine's own engine, tests that run at once share it.
+        own = {"COMPOSE_PROJECT_NAME": f"build-{uuid.uuid4().hex[:12]}", "PORT": str(free_port())}
+        build: dict[str, Any] = {"variables": own}
         if host_network:
-            build = {"services": [], "variables": {"DOCKER_HOST": "unix:///var/run/docker.sock"}}
-            (clone / ".gitlab-ci-local.yml").write_text(yaml.safe_dump({"build": build}))
+            own["DOCKER_HOST"] = "unix:///var/run/docker.sock"
+            build["services"] = []
+        (clone / ".gitlab-ci-local.yml").write_text(yaml.safe_dump({"build": build}))
         started = time.monotonic()
         done = self._call(clone, *options, *jobs, *settings(kind, variables))
         results = re.findall(r"^ (PASS|WARN|FAIL) +(\w+)", done.stdout, re.MULTILINE)
@@ -126,7 +141,7 @@ class GitLab:
 
 
 def settings(kind: Variables, variables: dict[str, str]) -> list[str]:
-    """Give the options of gitlab-ci-local that set, and unset, variables."""
+    """Return the options of gitlab-ci-local that set, and unset, variables."""
     options = []
     for name, value in {**kind, **variables}.items():
         if value is None:

@@ -13,7 +13,7 @@ from delivery.commits import Repository, who
 from delivery.console import Console
 from delivery.credentials import PrivateFolder
 from delivery.deploy import deploy
-from delivery.errors import DeliveryError, Interrupted
+from delivery.errors import AlarmError, DeliveryError, Interrupted
 from delivery.job import STATUS, Job, State
 from delivery.ledger import Ledger
 from delivery.log import log
@@ -29,6 +29,8 @@ from delivery.target import Target
 from delivery.verify import verify
 
 ROOT = Path(__file__).resolve().parent.parent
+
+ASTRAY = {State.CHANGED, State.UNKNOWN}
 
 TIMEOUT = 120.0
 COMMITS = "default: the one of the checked-out commit"
@@ -120,7 +122,7 @@ def _run(
         return 0, verb(job, options)
     except DeliveryError as failure:
         job.console.fail(failure, str(job.production))
-        return failure.exit_code, ""
+        return _exit_code(failure, job), ""
     except Interrupted as stopped:
         by = signal.Signals(stopped.signum).name
         then = f"{STATUS}; this command can be repeated"
@@ -130,7 +132,14 @@ def _run(
         why = "".join(traceback.format_exception(bug)).rstrip()
         error = DeliveryError("a mistake in delivery/ itself", why=why, then=STATUS)
         job.console.fail(error, str(job.production))
-        return 1 if job.production.state is State.UNCHANGED else 5, ""
+        return _exit_code(error, job), ""
+
+
+def _exit_code(failure: DeliveryError, job: Job) -> int:
+    """Return the code of an error; "as it was" must not be said of a production that is not."""
+    if failure.exit_code == DeliveryError.exit_code and job.production.state in ASTRAY:
+        return AlarmError.exit_code
+    return failure.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """What git knows about the commits that versions are named after."""
 
+import getpass
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ class Repository:
             return None
         try:
             for commit in (one, two):
-                self._git("rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}")
+                self._git("rev-parse", "--quiet", "--verify", commit + "^{commit}")
         except MisuseError:
             return None  # not in this clone, or several commits begin like that
         try:
@@ -125,5 +126,8 @@ def who(environ: Mapping[str, str]) -> str:
     job = environ.get("CI_JOB_ID")
     if job:
         return f"{environ.get('GITLAB_USER_LOGIN') or 'GitLab'}, job {job}"
-    person = environ.get("USER") or environ.get("USERNAME") or "somebody"
+    try:
+        person = getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in some containers
+        person = "somebody"
     return f"{person}@{platform.node() or 'a laptop'}"

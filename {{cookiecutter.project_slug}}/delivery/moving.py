@@ -51,11 +51,11 @@ def look(job: Job) -> Situation:
     return Situation(known.settled(pending, record.NEVER), tag, serving, announced=pending)
 
 
-def catch_up(job: Job, now: Situation) -> Record:
+def catch_up(job: Job, now: Situation, move: Move) -> Record:
     """Return the record as it should be before a new move: nothing left open, nothing left out."""
     if now.interrupted:
         return now.record.settled(now.interrupted, record.UNCHECKED)
-    if not now.serving or now.record.matches(now.serving):
+    if not now.serving or now.record.matches(now.serving) or dict(move.after) == dict(now.serving):
         return now.record
     before = now.record.serving or {}
     if now.record.moves:
@@ -69,7 +69,7 @@ def catch_up(job: Job, now: Situation) -> Record:
 
 def begin(job: Job, now: Situation, move: Move, change: Callable[[Record], Record]) -> Record:
     """Write into the record that a move begins, unless the record has changed since `now`."""
-    new = change(catch_up(job, now)).having(move)
+    new = change(catch_up(job, now, move)).having(move)
     try:
         job.ledger.write(new, now.tag)
     except ConflictError as error:
@@ -148,11 +148,18 @@ def _refuse_changed(job: Job, move: Move) -> None:
 
 
 def settle(job: Job, move: Move, outcome: str) -> bool:
-    """Write down how a move ended; whether it is still the newest one."""
+    """Write down how a move ended; whether it is still the newest one.
+
+    If it is not, somebody else has taken over, and has written down what became of it.
+    """
     if job.dry_run:
         return True
+
+    def settled(old: Record) -> Record:
+        return old.settled(move, outcome) if _is_newest(old, move) else old
+
     try:
-        known = job.ledger.update(lambda old: old.settled(move, outcome))
+        known = job.ledger.update(settled)
     except DeliveryError as error:
         job.console.warn(
             f"The record could not be written ({error.why or error.what}): it does not say yet "
@@ -173,7 +180,14 @@ def check_production(job: Job, move: Move, *, on_failure: str) -> str:
     """
     url = job.target.url()
     job.console.step(f"Checking production: {url}")
-    finding = job.probe.public(url, move.after, job.timeout)
+
+    def moved() -> bool:
+        try:
+            return dict(job.target.serving()) != dict(move.after)
+        except DeliveryError:  # asked in passing: the check goes on
+            return False
+
+    finding = job.probe.public(url, move.after, job.timeout, moved)
     if finding.healthy:
         if not settle(job, move, record.HEALTHY):
             raise RefusedError(

@@ -6,7 +6,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from delivery.console import Console
 from delivery.splits import ALL, Split
 
 REQUEST_TIMEOUT = 10.0
+SHORT = 0.5  # seconds; pauses below are too short to ask what else may be wrong
 MOST_BYTES = 64 * 1024
 
 # A version that crashes answers each request with the same error, at once. When it has done so
@@ -49,8 +50,11 @@ class Probe(Protocol):
     def version(self, url: str, revision: str, timeout: float) -> Finding:
         """Wait until a version's own address is healthy and runs this revision."""
 
-    def public(self, url: str, split: Split, timeout: float) -> Finding:
-        """Wait until the public address is healthy, with every version of the split behind it."""
+    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
+        """Wait until the public address is healthy, with every version of the split behind it.
+
+        `moved` tells that somebody has moved the traffic since, which makes waiting pointless.
+        """
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,23 @@ class HttpProbe:
         """Ask for /health, then for /, until both are well or the version is surely broken."""
         return self._until(url, lambda left: self._look(url, {revision}, left), timeout)
 
-    def public(self, url: str, split: Split, timeout: float) -> Finding:
+    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
         """Ask as visitors do; with several versions, often enough to have met each of them."""
-        if len(split) > 1:
-            return self._until(url, lambda left: self._sample(url, split, left), timeout)
-        return self._until(url, lambda left: self._look(url, set(split), left), timeout)
 
-    def _until(self, url: str, look: Callable[[float], _Look], timeout: float) -> Finding:
+        def look(left: float) -> _Look:
+            if len(split) > 1:
+                return self._sample(url, split, left)
+            return self._look(url, split, left)
+
+        return self._until(url, look, timeout, moved)
+
+    def _until(
+        self,
+        url: str,
+        look: Callable[[float], _Look],
+        timeout: float,
+        moved: Callable[[], bool] = lambda: False,
+    ) -> Finding:
         if not url:
             return Finding(healthy=False, why="it has no address", reached=False)
         start = last_word = self.clock()
@@ -121,7 +135,8 @@ class HttpProbe:
             surely = broken and answers >= BROKEN_ANSWERS and now - since >= BROKEN_AFTER
             pause = next(waits)
             elapsed = now - start
-            if surely or elapsed + pause >= timeout:
+            late = elapsed + pause >= timeout
+            if surely or late or (pause > SHORT and moved()):
                 why = f"after {elapsed:.0f} s: {finding.why}"
                 if surely:
                     why += f" ({answers} times in a row)"
@@ -131,7 +146,7 @@ class HttpProbe:
                 self.console.waiting(finding.why, elapsed)
             self.sleep(pause)
 
-    def _look(self, url: str, revisions: set[str], timeout: float) -> _Look:
+    def _look(self, url: str, revisions: Collection[str], timeout: float) -> _Look:
         base = url.rstrip("/")
         for where, expected in ((f"{base}/health", revisions), (f"{base}/", None)):
             try:
@@ -181,7 +196,7 @@ class HttpProbe:
         return _Look(Finding(healthy=True))
 
 
-def _judge(reply: Reply, revisions: set[str] | None) -> str:
+def _judge(reply: Reply, revisions: Collection[str] | None) -> str:
     """Say what is wrong with an answer, or nothing."""
     if reply.location:
         return f"redirects ({reply.status}) to {reply.location}"

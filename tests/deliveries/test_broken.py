@@ -1,0 +1,111 @@
+"""Whatever is wrong with a version, production does not notice."""
+
+import os
+import re
+
+import pytest
+
+from tests.deliveries.product import (
+    CRASHES,
+    FAILS,
+    HANGS,
+    REDIRECTS,
+    Product,
+    a_job,
+    impostor,
+)
+from tests.support.visitors import Load
+
+pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("delivery-2")]
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        pytest.param(CRASHES, "50[02]", id="crashes at start"),
+        pytest.param(HANGS, "does not answer|504", id="hangs"),
+        pytest.param(impostor("v20200101t000000-00000000"), "v20200101", id="is another"),
+        pytest.param(FAILS, "500", id="500 on the page"),
+        pytest.param(REDIRECTS, "elsewhere.example", id="sends its visitors elsewhere"),
+    ],
+)
+def test_is_deleted_and_traffic_stays(product: Product, files: dict[str, str], reason: str) -> None:
+    version = product.copy(5, **files)
+    with Load(product.gae, visitors=1) as load:
+        failed = product.deliver("verify", version, "--timeout", "4")
+    assert failed.code == 1
+    assert re.search(reason, failed.err), failed.err
+    assert re.search(r"production: +unchanged", failed.err)
+    assert product.gae.versions == [product.first]
+    assert product.gae.traffic == {product.first: 1.0}
+    assert load.lost == []
+    assert set(load.revisions) == {product.first}
+
+
+def test_that_crashes_is_found_long_before_the_deadline_and_says_why(product: Product) -> None:
+    version = product.copy(5, **CRASHES)
+    failed = product.deliver("verify", version)
+    assert failed.code == 1
+    assert "RuntimeError: no start" in failed.err, "the last lines of its log"
+    assert failed.seconds < 30, "its deadline is 120 s"
+
+
+def test_that_is_slow_to_start_is_given_time(product: Product) -> None:
+    slow = "import time\ntime.sleep(4)\n" + product.path.joinpath("gunicorn.conf.py").read_text()
+    version = product.copy(5, **{"gunicorn.conf.py": slow})
+    product.must("verify", version)
+
+
+def test_without_the_role_for_logs_is_told_so(product: Product) -> None:
+    version = product.copy(5, **FAILS)
+    with product.gae.without("logging.logEntries.list"):
+        failed = product.deliver("verify", version, "--timeout", "1", **a_job(product))
+    assert failed.code == 1
+    assert "roles/logging.viewer" in failed.err
+    assert version not in product.gae.versions
+
+
+def test_is_not_promoted_either(product: Product) -> None:
+    version = product.copy(5, **FAILS)
+    refused = product.deliver("promote", version, "--timeout", "2")
+    assert refused.code == 3
+    assert product.gae.traffic == {product.first: 1.0}
+
+
+def test_that_serves_alone_is_kept(product: Product) -> None:
+    version = product.copy(5, **FAILS)
+    product.gae.admin.reset({version: 1.0}, {product.first, version})
+    failed = product.deliver("verify", version, "--timeout", "2")
+    assert failed.code == 1
+    assert "rollback" in failed.err
+    assert product.gae.traffic == {version: 1.0}
+
+
+def test_that_has_served_is_kept_to_roll_back_to(product: Product) -> None:
+    """Its database may be out of order for a moment, and it the only way back."""
+    old = product.copy(-5, **FAILS)
+    product.remember(
+        ("promote", {old: 100}, "healthy"), ("promote", {product.first: 100}, "healthy")
+    )
+    failed = product.deliver("verify", old, "--timeout", "1")
+    assert failed.code == 1
+    assert "has served" in failed.err
+    assert old in product.gae.versions
+
+
+def test_is_not_blamed_for_a_network_that_cannot_reach_it(product: Product) -> None:
+    version = product.copy(5)
+    nobody = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": str(product.temp)}
+    failed = product.deliver("verify", version, "--timeout", "2", **nobody)
+    assert failed.code == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in failed.err
+    assert version in product.gae.versions
+
+
+def test_that_fails_only_in_production_is_taken_back(product: Product) -> None:
+    version = product.copy(5)
+    product.gae.front.faults.fail_next("GET", "/health", 500, times=10_000)
+    restored = product.deliver("promote", version, "--timeout", "2")
+    assert restored.code == 4
+    assert product.gae.traffic == {product.first: 1.0}
+    assert "restored" in restored.err
