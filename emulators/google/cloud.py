@@ -6,6 +6,7 @@ Billing v1 `projects.getBillingInfo`, Organization Policy v2 `getEffectivePolicy
 gcloud 528 for the paths, the operations and the words of refusals.
 """
 
+import copy
 import re
 import secrets
 import tempfile
@@ -99,7 +100,7 @@ class Google:
             for email, a in self.iam.accounts.items()
         }
         policies = {"project": self.policy, **self.iam.policies, **self.buckets}
-        return {
+        now = {
             "enabled": sorted(self.enabled),
             "region": self.region,
             "accounts": accounts,
@@ -111,6 +112,7 @@ class Google:
             },
             "repositories": self.repositories,
         }
+        return copy.deepcopy(now)
 
     @contextmanager
     def deny(self, *permissions: str, account: str = "") -> Iterator[None]:

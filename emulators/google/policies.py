@@ -53,7 +53,8 @@ class Policy:
 
     def write(self, wanted: dict[str, Any], exists: Callable[[str], bool]) -> dict[str, Any]:
         """Replace it; 409 for a stale etag, 400 for a member that does not exist."""
-        if wanted.get("etag", self.etag) != self.etag:
+        # An etag is bytes: gcloud sends it back in the other alphabet of base64.
+        if wanted.get("etag", self.etag).translate(str.maketrans("-_", "+/")) != self.etag:
             raise ApiError(409, STALE)
         bindings = [b for b in wanted.get("bindings", []) if b.get("members")]
         has_condition = self.conditional or any(b.get("condition") for b in bindings)
