@@ -67,7 +67,7 @@ class Access(Resource):
                 raise CommandError(
                     f"{self.name}: refused",
                     why=error.message,
-                    then=f"an administrator of the project types:\n{commands}\nthen: {self.wish.again()}",
+                    then=f"an administrator types:\n{commands}\nthen: {self.wish.again()}",
                 ) from error
             raise
 
@@ -259,9 +259,11 @@ class Provider(Resource):
         """Return gcloud's command."""
         verb = "create-oidc" if self._find() is None else "update-oidc"
         mapping = ",".join(f"{k}={v}" for k, v in self.wanted["attributeMapping"].items())
-        return [
-            f"gcloud iam workload-identity-pools providers {verb} {PROVIDER} --location=global"
-            f" --workload-identity-pool={POOL} --project={self.wish.project}"
-            f" --issuer-uri={self.wish.gitlab_url} --allowed-audiences={self.wish.gitlab_url}"
+        where = f"--location=global --workload-identity-pool={POOL} --project={self.wish.project}"
+        url = self.wish.gitlab_url
+        command = (
+            f"gcloud iam workload-identity-pools providers {verb} {PROVIDER} {where}"
+            f" --issuer-uri={url} --allowed-audiences={url}"
             f" --attribute-mapping='{mapping}' --attribute-condition=\"{self.condition}\""
-        ]
+        )
+        return [command]

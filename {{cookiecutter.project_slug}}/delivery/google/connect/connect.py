@@ -1,8 +1,7 @@
 """The verb connect: shows what is lacking between GitLab and Google Cloud, asks, and makes it."""
 
 import argparse
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -75,7 +74,12 @@ def connect(runner: Runner, options: argparse.Namespace) -> str:
             f"Make these {len(to_do)}?" + " It OVERWRITES what differs." * bool(foreign),
         )
         context.cloud.patient = True
-        _apply(runner, context, [row.resource for row in to_do])
+        _each(
+            runner,
+            [row.resource for row in to_do],
+            lambda each: each.create(),
+            context.wish.again(),
+        )
     return NEXT
 
 
@@ -113,11 +117,6 @@ def _confirm(runner: Runner, options: argparse.Namespace, question: str) -> None
         raise RefusedError("not confirmed; nothing was changed", then="answer y, or add --yes")
 
 
-def _apply(runner: Runner, context: Context, resources: Sequence[Resource]) -> None:
-    for position, resource in enumerate(resources):
-        _one(runner, context, resource.create, resource, resources[:position], resources[position:])
-
-
 def _undo(runner: Runner, options: argparse.Namespace, context: Context, pool: Executor) -> str:
     context.wish = replace(context.wish, reviews=True)
     resources = everything(context, undo=True)[::-1]
@@ -134,30 +133,32 @@ def _undo(runner: Runner, options: argparse.Namespace, context: Context, pool: E
     if runner.dry_run:
         return f"{len(ours_only)} to remove; nothing was changed."
     _confirm(runner, options, f"Remove these {len(ours_only)}?")
-    for position, resource in enumerate(ours_only):
-        rest = ours_only[position:]
-        _one(runner, context, resource.remove, resource, ours_only[:position], rest, undo=True)
-    return "Removed. The names of the pool and its provider stay reserved for 30 days; connect brings them back."
+    _each(runner, ours_only, lambda each: each.remove(), f"{context.wish.again()} --undo")
+    return (
+        "Removed. The names of the pool and its provider stay reserved for 30 days;\n"
+        "connect brings them back."
+    )
 
 
-def _one(
-    runner: Runner, context: Context, act, resource: Resource, done, rest, *, undo: bool = False
-) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001, PLR0913
-    """Make or remove one; a failure tells what is done, what is not, and what to type."""
-    start = time.monotonic()
-    try:
-        act()
-    except DeliveryError as error:
-        if isinstance(error, ApiError):
-            error.what, error.then = f"HTTP {error.status}" if error.status else "no answer", ""
-        if isinstance(error, GitLabError):
-            explained(error)
-        lines = [error.why, f"done: {', '.join(r.name for r in done) or 'nothing'}"]
-        lines.append(f"not done: {', '.join(r.name for r in rest)}")
-        again = context.wish.again() + " --undo" * undo
-        raise CommandError(
-            f"{resource.name}: {error.what}",
-            why="\n".join(line for line in lines if line),
-            then=error.then or f"{again}: it goes on from here",
-        ) from error
-    runner.console.done(f"  {resource.name} ({time.monotonic() - start:.1f} s)")
+def _each(
+    runner: Runner, resources: Sequence[Resource], act: Callable[[Resource], None], again: str
+) -> None:
+    """Make or remove each; a failure tells what is done, what is not, and what to type."""
+    for position, resource in enumerate(resources):
+        start = runner.clock()
+        try:
+            act(resource)
+        except DeliveryError as error:
+            done = ", ".join(each.name for each in resources[:position]) or "nothing"
+            left = ", ".join(each.name for each in resources[position:])
+            what, then = error.what, error.then
+            if isinstance(error, ApiError):
+                what, then = f"HTTP {error.status}" if error.status else "no answer", ""
+            if isinstance(error, GitLabError):
+                then = explained(error).then
+            raise CommandError(
+                f"{resource.name}: {what}",
+                why=f"{error.why}\ndone: {done}\nnot done: {left}".strip(),
+                then=then or f"{again}\nIt goes on from here.",
+            ) from error
+        runner.console.done(f"  {resource.name} ({runner.clock() - start:.1f} s)")

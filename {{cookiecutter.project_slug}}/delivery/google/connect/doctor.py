@@ -21,7 +21,9 @@ from delivery.google.connect.start import begin
 from delivery.google.rest import ApiError, Rest
 from delivery.process import Runner
 
-LATE = "after a fresh connect: not yet, IAM takes up to seven minutes; otherwise, on a laptop:\npython -m delivery connect"
+LATE = """\
+after a fresh connect: not yet, IAM takes up to seven minutes; otherwise, on a laptop:
+python -m delivery connect"""
 # What shows that a role is held: https://cloud.google.com/iam/docs/roles-permissions
 ON_PROJECT = {
     "appengine.versions.create": "roles/appengine.deployer",
@@ -141,7 +143,7 @@ def _newest_failed_build(context: Context) -> Iterator[Finding]:
 
 
 def _in_a_job(runner: Runner, _: argparse.Namespace) -> Iterator[Finding]:
-    """See what the deploying account may do: it may not read who may do what, but ask for itself."""
+    """See what the deploying account may do; it may not read policies, but can ask for itself."""
     environ = login.login(runner.environ, runner.private, runner.console)
     yield Finding(True, "variables", "those of the login are set")
     project = login.project(runner.environ)

@@ -23,12 +23,31 @@ APIS = (
 )
 # https://cloud.google.com/appengine/docs/standard/locations; asked for only while the API, which
 # knows better, is not switched on.
-REGIONS = (
-    "asia-east1 asia-east2 asia-northeast1 asia-northeast2 asia-northeast3 asia-south1 "
-    "asia-southeast1 asia-southeast2 australia-southeast1 europe-central2 europe-west "
-    "europe-west2 europe-west3 europe-west6 northamerica-northeast1 southamerica-east1 "
-    "us-central us-east1 us-east4 us-west1 us-west2 us-west3 us-west4"
-).split()
+REGIONS = [
+    "asia-east1",
+    "asia-east2",
+    "asia-northeast1",
+    "asia-northeast2",
+    "asia-northeast3",
+    "asia-south1",
+    "asia-southeast1",
+    "asia-southeast2",
+    "australia-southeast1",
+    "europe-central2",
+    "europe-west",
+    "europe-west2",
+    "europe-west3",
+    "europe-west6",
+    "northamerica-northeast1",
+    "southamerica-east1",
+    "us-central",
+    "us-east1",
+    "us-east4",
+    "us-west1",
+    "us-west2",
+    "us-west3",
+    "us-west4",
+]
 
 
 class Billing(Resource):
@@ -98,12 +117,7 @@ class App(Resource):
         region = self.wish.region
         app = self.context.app
         if app is None:
-            if region and region not in self.regions():
-                where = ", ".join(self.regions())
-                return Look(State.BLOCKED, f"there is no region {region}", f"take one of: {where}")
-            if blocked := forbidden_by(self, "iam.disableServiceAccountCreation"):
-                return blocked
-            return Look(State.MISSING, f"in {region or 'a region to be chosen'}, for good")
+            return self._look_before()
         place = app.get("locationId", "")
         if region and region != place:
             then = f"leave --region out, or take another Google Cloud project for {region}"
@@ -114,6 +128,16 @@ class App(Resource):
         if not app.get("defaultBucket"):
             return Look(State.DIFFERS, "it lacks its default bucket")
         return Look(State.THERE, f"in {place}")
+
+    def _look_before(self) -> Look:
+        region = self.wish.region
+        if region and region not in self.regions():
+            where = ", ".join(self.regions())
+            return Look(State.BLOCKED, f"there is no region {region}", f"take one of: {where}")
+        # Google makes the application's account with it.
+        if blocked := forbidden_by(self, "iam.disableServiceAccountCreation"):
+            return blocked
+        return Look(State.MISSING, f"in {region or 'a region to be chosen'}, for good")
 
     def create(self) -> None:
         """Create it, or repair it; another run may be at that, so wait until it is there."""

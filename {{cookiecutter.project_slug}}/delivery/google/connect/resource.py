@@ -151,7 +151,7 @@ class Context:
             if error.status == NOT_FOUND:
                 raise MisuseError(
                     f"there is no project {path} on {self.gitlab.url}, or the token may not see it",
-                    then="its path is in its address: GROUP/NAME; the token's owner must be a member",
+                    then="its address has its path, GROUP/NAME; the token's owner must be a member",
                 ) from error
             raise explained(error) from error
 
@@ -176,7 +176,7 @@ def explained(error: GitLabError) -> GitLabError:
     """Say what to do about a GitLab error that a token causes."""
     if error.status == 401:  # noqa: PLR2004
         error.then = (
-            "the token is wrong, or has expired: make one with the scope api, and set GITLAB_TOKEN"
+            "it is wrong, or has expired: make one with the scope api, and set GITLAB_TOKEN"
         )
     elif "insufficient_scope" in error.message:
         error.then = "the token lacks the scope api: make one that has it, and set GITLAB_TOKEN"

@@ -174,7 +174,11 @@ def _federation(context: Context) -> list[Resource]:
 
     def login(email: str, attribute: Callable[[], str], purpose: str) -> Resource:
         name = email.partition("@")[0]
-        member = lambda: f"{context.principals}/attribute.{attribute()}"  # noqa: E731
+
+        def grants() -> list[Grant]:
+            member = f"{context.principals}/attribute.{attribute()}"
+            return [Grant("roles/iam.workloadIdentityUser", member)]
+
         return access.Access(
             f"roles on {name}",
             purpose,
@@ -182,7 +186,7 @@ def _federation(context: Context) -> list[Resource]:
             ("iam.serviceAccounts.setIamPolicy",),
             "roles/iam.serviceAccountAdmin",
             policy=lambda: account_policy(wish.project, email),
-            grants=lambda: [Grant("roles/iam.workloadIdentityUser", member())],
+            grants=grants,
         )
 
     return [

@@ -5,6 +5,7 @@ import fnmatch
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from delivery.gitlab import GitLab, GitLabError, project_path
 from delivery.google.connect.project import forbidden_by
@@ -62,7 +63,7 @@ class Project(Setting):
             return Look(
                 State.BLOCKED,
                 f"this GitLab is {version}; its tokens tell forks apart only from {oldest} on",
-                "its administrator can update it; or use a key: python -m delivery connect --with-key",
+                "its administrator can update it; or use a key: connect --with-key",
             )
         if scopes is not None and "api" not in scopes:
             return Look(
@@ -133,19 +134,12 @@ class Variable(Setting):
 
     def value(self) -> str:
         """Return what it should be."""
-        context = self.context
-        values = {
-            "GAE_PROJECT": lambda: self.wish.project,
-            "GCP_WORKLOAD_IDENTITY_PROVIDER": lambda: (
-                f"projects/{context.number}/locations/global/workloadIdentityPools/{POOL}"
-                f"/providers/{PROVIDER}"
-            ),
-            "GCP_SERVICE_ACCOUNT": lambda: (
-                self.wish.deployer if self.scope == "*" else self.wish.reviewer
-            ),
-            "REVIEW_APPS": lambda: "true",
-        }
-        return values[self.key]()
+        if self.key == "GCP_WORKLOAD_IDENTITY_PROVIDER":
+            pool = f"projects/{self.context.number}/locations/global/workloadIdentityPools/{POOL}"
+            return f"{pool}/providers/{PROVIDER}"
+        if self.key == "GCP_SERVICE_ACCOUNT":
+            return self.wish.deployer if self.scope == "*" else self.wish.reviewer
+        return {"GAE_PROJECT": self.wish.project, "REVIEW_APPS": "true"}[self.key]
 
     def _wanted(self) -> dict[str, Any]:
         return {
@@ -201,7 +195,8 @@ class Variable(Setting):
     @property
     def _address(self) -> str:
         # Without the scope, a key that has several is a 409.
-        return f"{self.path}/variables/{self.key}?filter%5Benvironment_scope%5D={self.scope.replace('/', '%2F')}"
+        scope = urlencode({"filter[environment_scope]": self.scope})
+        return f"{self.path}/variables/{self.key}?{scope}"
 
     def made(self) -> bool:
         """Look for the mark."""

@@ -119,8 +119,8 @@ def _token(runner: Runner, place: Place, *, ask: bool) -> str:
     if not token and ask:
         raise MisuseError(
             "there is no GitLab token",
-            then="set GITLAB_TOKEN, or: glab auth login\n"
-            f"make one with the scope api: {place.url}/-/user_settings/personal_access_tokens?scopes=api",
+            then="set GITLAB_TOKEN, or: glab auth login\nmake one with the scope api: "
+            f"{place.url}/-/user_settings/personal_access_tokens?scopes=api",
         )
     return token
 
