@@ -3,9 +3,8 @@
 import json
 import re
 import secrets
-from collections.abc import Callable
 from typing import Any, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from emulators.appengine.faults import Faults
 from emulators.appengine.wire import Answer, Request, Server
@@ -112,8 +111,9 @@ class GitLab:
                 error_description="Token was revoked. You have to re-authorize from the user.",
             )
         path = urlsplit(request.target).path.removeprefix("/api/v4")
-        whose = rf"/projects/(?:{self.project['id']}|{re.escape(self.project['path_with_namespace'].replace('/', '%2F'))})"
-        routes: list[tuple[str, str, int, Callable[..., Any]]] = [
+        named = re.escape(quote(self.project["path_with_namespace"], safe=""))
+        whose = rf"/projects/(?:{self.project['id']}|{named})"
+        routes: list[tuple[str, str, int, Any]] = [
             (
                 "GET",
                 "/version",
@@ -152,7 +152,8 @@ class GitLab:
                 raise Refusal(
                     403,
                     error="insufficient_scope",
-                    error_description="The request requires higher privileges than provided by the access token.",
+                    error_description="The request requires higher privileges than provided by "
+                    "the access token.",
                     scope="api read_api",
                 )
             if holder["role"] < role:
@@ -216,7 +217,8 @@ class GitLab:
         if len(found) > 1:
             raise Refusal(
                 409,
-                message="There are multiple variables with provided parameters. Please use 'filter[environment_scope]'",
+                message="There are multiple variables with provided parameters. "
+                "Please use 'filter[environment_scope]'",
             )
         if not found:
             raise Refusal(404, message="404 Variable Not Found")

@@ -1,9 +1,9 @@
 """One Google Cloud project: who may call what, and the smaller of its APIs.
 
-Sources: the reference of each API (Resource Manager v1 `projects`, Service Usage v1 `services`, Cloud
-Billing v1 `projects.getBillingInfo`, Organization Policy v2 `getEffectivePolicy`, Artifact Registry v1
-`repositories`, Cloud Build v1 `builds.list`, Storage v1 `buckets.getIamPolicy`), and recorded calls of
-gcloud 528 for the paths, the operations and the words of refusals.
+Sources: the reference of each API (Resource Manager v1 `projects`, Service Usage v1 `services`,
+Cloud Billing v1 `projects.getBillingInfo`, Organization Policy v2 `getEffectivePolicy`, Artifact
+Registry v1 `repositories`, Cloud Build v1 `builds.list`, Storage v1 `buckets.getIamPolicy`), and
+recorded calls of gcloud 528 for the paths, the operations and the words of refusals.
 """
 
 import copy
@@ -220,9 +220,9 @@ class Google:
         url = f"https://console.developers.google.com/apis/api/{api}.googleapis.com/overview?project={self.number}"
         raise ApiError(
             403,
-            f"{api} API has not been used in project {self.number} before or it is disabled. Enable "
-            f"it by visiting {url} then retry. If you enabled this API recently, wait a few minutes "
-            "for the action to propagate to our systems and retry.",
+            f"{api} API has not been used in project {self.number} before or it is disabled. "
+            f"Enable it by visiting {url} then retry. If you enabled this API recently, wait a few "
+            "minutes for the action to propagate to our systems and retry.",
             [
                 {
                     "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -485,8 +485,8 @@ class Google:
         if not self.billing:
             raise ApiError(
                 400,
-                f"Billing account for project '{self.number}' is not found. Billing must be enabled "
-                f"for activation of service(s) '{','.join(names)}' to proceed.",
+                f"Billing account for project '{self.number}' is not found. Billing must be "
+                f"enabled for activation of service(s) '{','.join(names)}' to proceed.",
             )
         self.enabled.update(names)
         return self._operate(f"operations/acat.p2-{self.number}-", {})

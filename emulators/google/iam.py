@@ -1,6 +1,6 @@
-"""IAM: service accounts and keys, workload identity pools and providers, and logging in with them.
+"""IAM: service accounts and keys, workload identity pools and providers, and logging in by them.
 
-Sources: https://cloud.google.com/iam/docs/reference/rest (resources, paths, 30 days of soft delete),
+Sources: https://cloud.google.com/iam/docs/reference/rest (resources, paths, 30 days of deletion),
 https://cloud.google.com/iam/docs/workload-identity-federation-with-other-providers (issuer,
 audience, mapping, condition, limits), https://cloud.google.com/iam/docs/principal-identifiers.
 The recorded calls of gcloud 528 gave the words for what exists, is unknown or is deleted.
@@ -12,6 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from emulators.appengine.tokens import TOKEN_EXCHANGE, Tokens, _form, _grant, _refuse, _verify
@@ -78,7 +79,8 @@ class Iam:
         email = f"{body['accountId']}@{self.project}.iam.gserviceaccount.com"
         if email in self.accounts:
             raise _exists(
-                f"Service account {body['accountId']} already exists within project projects/{self.project}."
+                f"Service account {body['accountId']} already exists within project "
+                f"projects/{self.project}."
             )
         about = {k: v for k, v in body.get("serviceAccount", {}).items() if v}
         if len(about.get("description", "").encode()) > 256:
@@ -217,7 +219,7 @@ class Iam:
 
     # Logging in
 
-    def exchange(self, request: Request, **_: str) -> Answer:
+    def exchange(self, request: Request, **_: str) -> Answer:  # noqa: PLR0911 - one per refusal
         """POST /v1/token of STS, as the provider that the audience names wants it."""
         form = _form(request)
         if form.get("grant_type") != TOKEN_EXCHANGE:
@@ -247,12 +249,14 @@ class Iam:
         if claims["iss"] != oidc["issuerUri"]:
             return _refuse(
                 "invalid_grant",
-                f"The issuer in ID Token {claims['iss']} does not match the expected ones: {oidc['issuerUri']}.",
+                f"The issuer in ID Token {claims['iss']} does not match the expected ones: "
+                f"{oidc['issuerUri']}.",
             )
         if claims["aud"] not in audiences:
             return _refuse(
                 "invalid_grant",
-                f"The audience in ID Token [{claims['aud']}] does not match the expected audience {audiences[0]}.",
+                f"The audience in ID Token [{claims['aud']}] does not match the expected audience "
+                f"{audiences[0]}.",
             )
         if claims["exp"] < time.time():
             return _refuse("invalid_grant", "ID Token issued has expired.")
@@ -305,7 +309,7 @@ def evaluate(expression: str, claims: dict[str, Any]) -> Any:
     """
     tree = ast.parse(expression.replace("&&", " and ").replace("||", " or "), mode="eval").body
 
-    def value(node: ast.expr) -> Any:
+    def value(node: ast.expr) -> Any:  # noqa: PLR0911 - one per kind
         match node:
             case ast.Constant():
                 return node.value
@@ -353,7 +357,7 @@ def _patch(resource: dict[str, Any], request: Request) -> None:
     for path in request.query.get("updateMask", ",".join(body)).split(","):
         name = path.split(".")[0]
         head = name[0] + "".join(
-            c.upper() if p == "_" else c for p, c in zip(name, name[1:], strict=False) if c != "_"
+            c.upper() if p == "_" else c for p, c in pairwise(name) if c != "_"
         )
         if head in OUTPUT_ONLY:
             continue

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +30,7 @@ class Killer:
 
     def __init__(self, pair: Pair, monkeypatch: pytest.MonkeyPatch):
         self.pair = pair
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Any = None
         monkeypatch.setattr(pair.google.gae.api, "_act", self._after(pair.google.gae.api._act))
         monkeypatch.setattr(pair.gitlab, "_act", self._after(pair.gitlab._act))
 
