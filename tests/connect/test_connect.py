@@ -1,6 +1,7 @@
 """What connect promises: it plans, asks, makes what is lacking, and nothing twice."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -300,3 +301,28 @@ def test_gcloud_reads_what_connect_made(pair: Pair) -> None:
     )
     assert isinstance(repository, dict)
     assert set(repository["cleanupPolicies"]) == {"delivery-keep-newest", "delivery-delete-old"}
+
+
+def test_the_commands_of_the_readme_on_top_change_nothing(pair: Pair) -> None:
+    pair.connect()
+    before = pair.google.state()
+    readme = (pair.path / "delivery/README.md").read_text("utf-8")
+    by_hand = readme.partition("### By hand")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```", by_hand, re.MULTILINE | re.DOTALL)
+    script = "\n".join(blocks)
+    for old, new in {
+        "your-project-id": "demo-project",
+        "12345678": "4242",
+        "https://gitlab.com": pair.gitlab.url,
+    }.items():
+        assert old in script
+        script = script.replace(old, new)
+    done = subprocess.run(
+        ["sh", "-c", script], env=pair.environment(), capture_output=True, text=True, check=False
+    )
+    # What exists is not made again, and no other error is met.
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    assert [e for e in errors if "already" not in e and "ALREADY_EXISTS" not in e] == []
+    assert f"GCP_SERVICE_ACCOUNT={DEPLOYER}" in done.stdout
+    assert pair.google.state() == before
+    assert "nothing was changed" in pair.connect().out

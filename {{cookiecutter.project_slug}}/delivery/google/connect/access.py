@@ -37,7 +37,7 @@ class Access(Resource):
         """List what is lacking."""
         if not (lacking := self._lacking()):
             return THERE
-        what = "\n".join(f"{grant.role} for {_short(grant.member)}" for grant in lacking)
+        what = _described(lacking)
         if self._refused():
             return Look(
                 State.BLOCKED, what, "an administrator types:\n" + "\n".join(self.commands())
@@ -102,8 +102,14 @@ class Access(Resource):
         ]
 
 
-def _short(member: str) -> str:
-    return member.rpartition("workloadIdentityPools/")[2].partition("@")[0].rpartition(":")[2]
+def _described(grants: Sequence[Grant]) -> str:
+    """Return a line per member, with its roles."""
+    roles: dict[str, list[str]] = {}
+    for grant in grants:
+        _, federated, attribute = grant.member.partition("/attribute.")
+        name = attribute if federated else grant.member.partition(":")[2].partition("@")[0]
+        roles.setdefault(name, []).append(grant.role.removeprefix("roles/"))
+    return "\n".join(f"{name}: {', '.join(each)}" for name, each in roles.items())
 
 
 class Pool(Resource):
