@@ -1,6 +1,6 @@
-"""Measures the image against the guide's, and gunicorn against granian: see README.md here.
+"""Measures the image against the guide's, the page against a bare Flask's, and servers.
 
-    uv run bench/containers.py [--rounds N] [--seconds N] [guide] [servers]
+    uv run bench/containers.py [--rounds N] [--seconds N] [guide] [page] [servers]
 
 Needs Linux, a Docker engine and wrk. All that is compared is measured in turns, so that a machine
 that is busy for a while is so for everyone; what is printed is the median, and the range.
@@ -28,8 +28,10 @@ from cookiecutter.main import cookiecutter
 TEMPLATE = Path(__file__).parents[1]
 sys.path.insert(0, str(TEMPLATE))  # for the helpers that the tests have
 
-from tests.support.engine import Container, container, docker, inspect, until  # noqa: E402
-from tests.support.traffic import Load, Switch  # noqa: E402
+from tests.support.engine import Container, container, docker, inspect  # noqa: E402
+from tests.support.switch import Switch  # noqa: E402
+from tests.support.visitors import Load  # noqa: E402
+from tests.support.waiting import until  # noqa: E402
 
 RUN = f"bench-{uuid.uuid4().hex[:8]}"
 F1 = ("--cpus=0.6", "--memory=384m")  # App Engine's smallest class
@@ -39,7 +41,15 @@ MEGABYTE = 1_000_000
 VIEWS = """\
 import time
 
+from flask import Flask, render_template
+
 from app import create_app as plain
+
+
+def bare():
+    app = Flask("app")
+    app.add_url_rule("/", view_func=lambda: render_template("index.html", revision="dev"))
+    return app
 
 
 def create_app():
@@ -63,6 +73,7 @@ SERVERS = {
 }
 WARM = 10_000  # requests, after which memory is looked at
 STEADY = 200
+TICKS = os.sysconf("SC_CLK_TCK")
 TALL = 100  # from here on, a table needs no decimals
 
 Samples = defaultdict[tuple[str, str], list[float]]
@@ -90,7 +101,7 @@ def build(folder: Path, tag: str, *options: str) -> float:
 
 
 def address(made: Container) -> str:
-    """Give the address inside Docker's network: published ports have a proxy in front."""
+    """Return the address inside Docker's network: published ports have a proxy in front."""
     networks = inspect(made.id)["NetworkSettings"]["Networks"]
     return str(next(iter(networks.values()))["IPAddress"])
 
@@ -109,7 +120,7 @@ def serves(host: str) -> bool:
 def started(
     tag: str, *command: str, options: tuple[str, ...] = F1
 ) -> Iterator[tuple[Container, str, float]]:
-    """Start a container; give it, its address and the milliseconds to its first page."""
+    """Start a container; yield it, its address and the milliseconds to its first page."""
     with tempfile.TemporaryDirectory() as folder:
         views = Path(folder, "views.py")
         views.write_text(VIEWS)
@@ -124,7 +135,7 @@ def started(
 
 
 def wrk(host: str, path: str, seconds: int, connections: int = 16) -> dict[str, float]:
-    """Ask as fast as it answers; give requests per second, their number, and milliseconds."""
+    """Ask as fast as it answers; return requests per second, their number, and milliseconds."""
     said = subprocess.run(
         [
             "wrk",
@@ -150,7 +161,7 @@ def wrk(host: str, path: str, seconds: int, connections: int = 16) -> dict[str, 
 
 
 def megabytes(container_id: str) -> float:
-    """Give the memory of a container, without the cache of files that can be dropped."""
+    """Return the memory of a container, without the cache of files that can be dropped."""
     used = docker("stats", "--no-stream", "--format={{.MemUsage}}", container_id).split()[0]
     number, unit = re.findall(r"([\d.]+)(\w+)", used)[0]
     return float(number) * {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit] / MEGABYTE
@@ -163,7 +174,7 @@ def show(title: str, samples: Samples, rows: list[str], columns: list[str]) -> N
         cells = []
         for column in columns:
             values = samples[row, column]
-            digits = 0 if statistics.median(values) >= TALL else 1
+            digits = 0 if statistics.median(values) >= TALL else 2 if " / " in column else 1
             low, middle, high = (
                 f"{v:,.{digits}f}" for v in (min(values), statistics.median(values), max(values))
             )
@@ -213,6 +224,40 @@ def against_the_guide(project: Path, guide: Path, rounds: int, seconds: int) -> 
     show("Against the guide", samples, rows, ["guide", "here", "here / guide"])
 
 
+def against_a_bare_flask(rounds: int, seconds: int) -> None:
+    """Compare the page with that of a Flask which renders the same template and does no more."""
+    samples: Samples = defaultdict(list)
+    rows = ["requests/s", "requests per CPU second"]
+    factories = {"bare Flask": "views:bare()", "here": "views:create_app()"}
+    with contextlib.ExitStack() as stack:
+        made = {
+            name: stack.enter_context(started("here", "gunicorn", factory, options=()))
+            for name, factory in factories.items()
+        }
+        for n in range(rounds + 1):
+            found: dict[str, tuple[float, float]] = {}
+            for name in sorted(made, reverse=bool(n % 2)):  # in turns, each first in half of them
+                box, host, _ = made[name]
+                before = cpu_seconds(box)
+                asked = wrk(host, "/", seconds)
+                used = cpu_seconds(box) - before
+                found[name] = (asked["requests/s"], asked["number"] / used)
+            if n:  # the first round warms them up
+                for row, here, bare in zip(rows, found["here"], found["bare Flask"], strict=True):
+                    samples[row, "here"].append(here)
+                    samples[row, "bare Flask"].append(bare)
+                    samples[row, "here / bare"].append(here / bare)
+            print(f"page: round {n} of {rounds}", file=sys.stderr)
+    show("Against a bare Flask", samples, rows, ["bare Flask", "here", "here / bare"])
+
+
+def cpu_seconds(made: Container) -> float:
+    """Return the CPU time that a container's processes have used until now."""
+    stats = made.read("sh", "-c", "cat /proc/[0-9]*/stat").splitlines()
+    fields = [line.rpartition(")")[2].split() for line in stats]
+    return sum(int(user) + int(system) for user, system in (f[11:13] for f in fields)) / TICKS
+
+
 def servers(rounds: int, seconds: int) -> None:
     """Compare servers in a container of an F1's size."""
     samples: Samples = defaultdict(list)
@@ -252,8 +297,8 @@ def restart(command: list[str]) -> int:
         new = stack.enter_context(container(f"{RUN}:servers", *plain, options=F1))
         until(new.answers, "the new container")
         switch = stack.enter_context(Switch(old.port))
-        with Load(switch.port, keeping=8) as load:
-            until(lambda: load.answered.total() > STEADY, "load on the old container")
+        with Load(switch.port, visitors=10, pause=0.005) as load:
+            until(lambda: load.revisions.total() > STEADY, "load on the old container")
             switch.move(new.port)
             old.terminate()
             old.exit_code()
@@ -264,7 +309,7 @@ def main() -> None:
     """Measure what is asked for, and remove what that made."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "what", nargs="*", default=["guide", "servers"], help="guide, servers or both"
+        "what", nargs="*", default=["guide", "page", "servers"], help="guide, page, servers"
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
@@ -285,6 +330,8 @@ def main() -> None:
                 f"RUN pip install --quiet --target=/opt/granian granian=={GRANIAN}\n"
                 "USER 10001\n"
             )
+            if "page" in asked.what:
+                against_a_bare_flask(asked.rounds, asked.seconds)
             if "servers" in asked.what:
                 build(both, "servers")
                 servers(asked.rounds, asked.seconds)

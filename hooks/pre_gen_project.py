@@ -1,4 +1,4 @@
-"""Refuses answers that cannot work; Cookiecutter runs it before it writes the first file."""
+"""Refuses answers that cannot work; Cookiecutter runs this before it writes the first file."""
 
 import json
 import re
@@ -8,19 +8,22 @@ import unicodedata
 # The answers come in as data, and nothing else here is a template: this file is plain Python.
 ANSWERS = r"""{{ cookiecutter | tojson }}"""
 
+# Cookiecutter makes the project's folder before it runs this hook, so cookiecutter.json has put
+# these in place of what would have made another folder, or none.
+LOOKALIKES = str.maketrans({"∕": "/", "∖": "\\", "․": ".", "∅": ""})  # noqa: RUF001 they are
 SLUG = re.compile(r"[a-z0-9](-?[a-z0-9]){1,49}")
 EMAIL = re.compile(r"[^\s@<>()\[\],;:\\\"]+@[^\s@<>()\[\],;:\\\"]+\.[^\s@<>()\[\],;:\\\"]+")
 # Windows cannot make folders of these names, and a package may not depend on itself.
 RESERVED = {"aux", "con", "nul", "prn", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 DEPENDENCIES = {"flask", "gunicorn", "python-json-logger", "secure"}
-DEPENDENCIES |= {"mypy", "prek", "pytest", "pytest-cov", "python-dotenv", "ruff"}
+DEPENDENCIES |= {"mypy", "packaging", "prek", "pytest", "pytest-cov", "python-dotenv", "ruff"}
 # Line breaks and control characters, and what YAML and XML cannot hold.
 UNPRINTABLE = {"Cc", "Cn", "Cs", "Zl", "Zp"}
 LONGEST = 200
 
 
 def problem_with_prose(value: str) -> str | None:
-    """Say what a line of text may be, if this is not one."""
+    """Return what is wrong with a line of text, or None."""
     if not value.strip():
         return "must not be empty"
     if value != value.strip():
@@ -33,7 +36,9 @@ def problem_with_prose(value: str) -> str | None:
 
 
 def problem_with_slug(value: str) -> str | None:
-    """Say what a short name may be, if this is not one."""
+    """Return what is wrong with a short name, or None."""
+    if not value:
+        return "is empty: project_name has no letter or digit to derive it from; set both"
     if not SLUG.fullmatch(value):
         return (
             "must be 2 to 50 lower-case letters a-z, digits and single hyphens, "
@@ -47,7 +52,7 @@ def problem_with_slug(value: str) -> str | None:
 
 
 def problem_with_email(value: str) -> str | None:
-    """Say what an e-mail address looks like, if this is not one."""
+    """Return what is wrong with an e-mail address, or None."""
     if not EMAIL.fullmatch(value) or problem_with_prose(value):
         return "must be an e-mail address such as name@example.com"
     return None
@@ -65,6 +70,7 @@ CHECKS = {
 
 def problems(answers: dict[str, str]) -> list[str]:
     """List everything that is wrong, a line each: the prompt, its value, what is allowed."""
+    answers = answers | {"project_slug": answers["project_slug"].translate(LOOKALIKES)}
     found = {name: check(answers[name]) for name, check in CHECKS.items()}
     return [f"{name}: {answers[name]!r} {problem}" for name, problem in found.items() if problem]
 

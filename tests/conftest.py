@@ -1,10 +1,10 @@
-"""Fixtures for all tests: `bake` gives a project, `tools` the development tools for it."""
+"""Fixtures for all tests: `bake` makes a project, `tools` has the development tools for it."""
 
 import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from filelock import FileLock
 from pytest_cookies.plugin import Cookies
 
 from tests.support.answers import PROMPTS
+
+collect_ignore = ["extensions"]  # is tested in a bake
 
 TEMPLATE = Path(__file__).parents[1]
 PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
@@ -33,6 +35,27 @@ IDENTITY = {
 }
 
 
+def run(
+    command: Sequence[str | Path],
+    folder: Path,
+    env: Mapping[str, str],
+    stderr: int = subprocess.STDOUT,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as from a person's shell, with `env` added; the caller reads the outcome."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=clean_environment() | dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+    )
+
+
 @dataclass
 class BakedProject:
     """A project as a person gets it, with the verbs that tests speak in."""
@@ -42,18 +65,7 @@ class BakedProject:
 
     def run(self, *command: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project, as from its owner's shell; the test reads the outcome."""
-        return subprocess.run(
-            command,
-            cwd=self.path,
-            env=clean_environment() | self.env | env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            check=False,
-            timeout=300,
-        )
+        return run(command, self.path, self.env | env)
 
     def must(self, *command: str | Path, **env: str) -> str:
         """Run a command that has to succeed; return what it printed."""
@@ -84,7 +96,7 @@ class BakedProject:
 
 
 def clean_environment() -> dict[str, str]:
-    """Give the environment of a person's shell, with an identity for git."""
+    """Return the environment of a person's shell, with an identity for git."""
     return {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)} | IDENTITY
 
 
@@ -112,7 +124,7 @@ def refuse_unknown(answers: dict[str, Any]) -> None:
 
 
 def literal(value: Any) -> Any:
-    """Give a value that comes out of Cookiecutter as it is, as a value typed at a prompt does.
+    """Return a value that comes out of Cookiecutter as it is, as one typed at a prompt does.
 
     Without prompts, Cookiecutter takes values for templates.
     """
@@ -150,7 +162,8 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Bake:
 
 
 def bake_quickly(folder: Path, **answers: Any) -> Path:
-    """Bake into a folder without Cookiecutter's hooks."""
+    """Bake into a folder without Cookiecutter's hooks, and without asking git who is there."""
+    answers = {"author_name": "Your Name", "author_email": "you@example.com"} | answers
     path = cookiecutter(
         str(TEMPLATE),
         no_input=True,
@@ -164,7 +177,7 @@ def bake_quickly(folder: Path, **answers: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Give a folder with the locked development tools, for projects to use as their VENV.
+    """Return a folder with the locked development tools, for projects to use as their VENV.
 
     All workers of a run share it: bin/setup fills it once, in a bake of the defaults.
     """

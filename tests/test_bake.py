@@ -45,7 +45,7 @@ class Text(HTMLParser):
 
 
 def markdown_text(source: str) -> str:
-    """Give the text that a reader of rendered Markdown sees."""
+    """Return the text that a reader of rendered Markdown sees."""
     return Text(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(source)).shown
 
 

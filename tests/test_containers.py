@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -17,11 +18,13 @@ from pathlib import Path
 import pytest
 from cookiecutter.main import cookiecutter
 
-from tests.conftest import TEMPLATE, Bake, BakedProject
+from tests.conftest import TEMPLATE, Bake, BakedProject, bake_quickly
 from tests.support.answers import PROMPTS
-from tests.support.engine import Container, container, docker, free_port, inspect, page, until
+from tests.support.engine import Container, container, docker, free_port, inspect, page
+from tests.support.switch import Switch
 from tests.support.tools import require
-from tests.support.traffic import Load, Switch
+from tests.support.visitors import Load
+from tests.support.waiting import until
 
 # One worker of pytest-xdist runs all of these: they share what they build.
 pytestmark = [pytest.mark.containers, pytest.mark.xdist_group("containers")]
@@ -33,9 +36,13 @@ MEGABYTE = 1_000_000
 HARDENED = (
     *("--read-only", "--tmpfs=/tmp:size=64m", "--cap-drop=ALL"),
     *("--security-opt=no-new-privileges", "--memory=384m", "--pids-limit=128"),
+    "--env=FLASK_SECRET_KEY=sesame",
 )
 # What must stay out of the image although it lies in the project.
-SECRETS = (".env", "key.json", "app/.env", "app/.DS_Store", ".git/config", "reports/junit.xml")
+SECRETS = (
+    *(".env", ".env.production", ".git/config", "key.json", "shop.db", "instance/shop.sqlite"),
+    *("app/.env", "app/.DS_Store", "app/svc.key.json", "app/shop.sqlite3", "reports/junit.xml"),
+)
 SLOW = """\
 import time
 
@@ -57,7 +64,7 @@ def create_app():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BakedProject]:
-    """Give a project that belongs to an ordinary user, and remove what was built from it."""
+    """Bake a project that belongs to an ordinary user; remove what was built from it."""
     require("docker")
     path = cookiecutter(
         str(TEMPLATE),
@@ -78,7 +85,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BakedProject]:
 
 
 def own(folder: Path) -> None:
-    """Give a folder to the user who shall be the caller."""
+    """Make the user who is to be the caller the owner of a folder."""
     for path in (folder, *folder.rglob("*")):
         os.chown(path, *OWNER)
 
@@ -98,7 +105,7 @@ def build(project: BakedProject, *options: str, tag: str = "test") -> str:
 
 @pytest.fixture(scope="module")
 def image(project: BakedProject) -> str:
-    """Give the production image, built where secrets lie about and the umask was a bad one."""
+    """Build the production image among stray secrets, and from files with bad modes."""
     for name in SECRETS:
         project.write(name, "a secret")
     (project.path / "app" / "pages.py").chmod(0o600)
@@ -111,7 +118,7 @@ def image(project: BakedProject) -> str:
 
 @pytest.fixture(scope="module")
 def running(image: str) -> Iterator[Container]:
-    """Give a container of it that serves."""
+    """Run a container of it that serves."""
     with container(image) as made:
         until(made.answers, "the page")
         yield made
@@ -119,7 +126,7 @@ def running(image: str) -> Iterator[Container]:
 
 @pytest.fixture
 def slow(tmp_path: Path) -> dict[str, str]:
-    """Give the application with a view that takes a second, to be copied into a container."""
+    """Write the application with a view that takes a second, to be copied into a container."""
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "slow.py").chmod(0o644)
     return {str(tmp_path / "slow.py"): "/srv/slow.py"}
@@ -216,7 +223,8 @@ def test_a_build_is_sent_what_it_needs_and_nothing_else(
     project: BakedProject, render: Bake, tmp_path: Path
 ) -> None:
     project = render(project_slug=SLUG)
-    for name in SECRETS:
+    ignored = list(ignored_by_git(project))
+    for name in (*SECRETS, *ignored):
         project.write(name, "a secret")
     everything = tmp_path / "Dockerfile"
     everything.write_text("FROM scratch\nCOPY . /\n")
@@ -229,7 +237,40 @@ def test_a_build_is_sent_what_it_needs_and_nothing_else(
         "requirements.txt",
         "requirements-dev.txt",
     }
-    assert not sent & set(SECRETS)
+    assert not sent & {*SECRETS, *ignored}
+
+
+def ignored_by_git(project: BakedProject) -> Iterator[str]:
+    """Make up names for every line of .gitignore, at the top and in a package."""
+    for line in project.read(".gitignore").splitlines():
+        if line and not line.startswith(("#", "!")):
+            name = line.strip("/").replace("*", "x") + ("/x" if line.endswith("/") else "")
+            yield name
+            if not line.startswith("/"):
+                yield f"app/{name}"
+
+
+def test_a_new_package_reaches_the_image_by_itself(tmp_path: Path) -> None:
+    require("docker")
+    project = BakedProject(bake_quickly(tmp_path, project_slug=SLUG))
+    project.write("shop/__init__.py", "from pathlib import Path\n")
+    project.write("shop/prices/tea.csv", "tea,3\n")
+    project.write(
+        "shop/prices/__init__.py", "TEA = __import__('shop').Path(__file__).with_name('tea.csv')\n"
+    )
+    pages = project.read("app/pages.py").replace("Blueprint, ", "Blueprint, Response, ")
+    project.write(
+        "app/pages.py",
+        f"{pages}\n\n"
+        "@blueprint.get('/tea')\n"
+        "def tea() -> Response:\n"
+        "    from shop.prices import TEA\n"
+        "    return Response(TEA.read_text())\n",
+    )
+
+    with container(build(project, tag="shop")) as made:
+        until(made.answers, "the page")
+        assert page(made.port, "/tea") == "tea,3\n"
 
 
 def test_the_image_can_be_read_by_its_user_and_written_by_nobody(
@@ -324,6 +365,15 @@ def test_a_hardened_container_serves_with_clean_logs(image: str) -> None:
         assert {json.loads(line)["severity"] for line in made.logs()} == {"INFO"}
 
 
+def test_a_missing_secret_key_is_in_the_log_of_the_start(image: str) -> None:
+    with container(image) as made:
+        until(made.answers, "the page")
+        warnings = [line for line in map(json.loads, made.logs()) if line["severity"] != "INFO"]
+
+    assert [line["severity"] for line in warnings] == ["WARNING"]
+    assert "FLASK_SECRET_KEY is not set" in warnings[0]["message"]
+
+
 def test_requests_are_logged_when_asked_for(image: str) -> None:
     setting = "--env=GUNICORN_CMD_ARGS=--access-logfile -"
     with container(image, options=(setting,)) as made:
@@ -379,8 +429,8 @@ def test_replacing_a_container_under_load_loses_no_request(image: str) -> None:
         old = stack.enter_context(container(image, options=("--env=APP_REVISION=old",)))
         until(old.answers, "the old container")
         switch = stack.enter_context(Switch(old.port))
-        with Load(switch.port) as load:
-            until(lambda: load.answered["old"] > 100, "load on the old container")
+        with Load(switch.port, visitors=5, pause=0.005) as load:
+            until(lambda: load.revisions["old"] > 100, "load on the old container")
 
             new = stack.enter_context(
                 container(image, options=("--env=APP_REVISION=new", "--health-interval=1s"))
@@ -390,8 +440,8 @@ def test_replacing_a_container_under_load_loses_no_request(image: str) -> None:
             old.terminate()
 
             assert old.exit_code() == 0
-            seen = load.answered["new"]
-            until(lambda: load.answered["new"] > seen + 100, "load on the new container")
+            seen = load.revisions["new"]
+            until(lambda: load.revisions["new"] > seen + 100, "load on the new container")
 
     assert load.lost == []
 
@@ -447,6 +497,41 @@ def test_the_project_tests_itself_inside_and_its_owner_owns_what_that_made(
     assert {(p.lstat().st_uid, p.lstat().st_gid) for p in made} == {OWNER}
 
 
+@pytest.mark.parametrize("verb", [("run", "--rm"), ("exec",)], ids=lambda verb: verb[0])
+def test_commands_inside_run_as_the_owner_of_the_folder(
+    served: BakedProject, verb: tuple[str, ...]
+) -> None:
+    made = served.path / f"made-by-{verb[0]}"
+
+    user = served.must("docker", "compose", *verb, "app", "sh", "-c", f"id -u; touch {made.name}")
+
+    assert int(user.split()[-1]) == OWNER[0]
+    assert (made.stat().st_uid, made.stat().st_gid) == OWNER
+
+
+def test_after_a_restart_commands_inside_still_run_as_the_owner(
+    served: BakedProject, port: int
+) -> None:
+    served.must("docker", "compose", "restart", "--timeout=2")
+    until(lambda: page(port), "the page after the restart")
+
+    assert served.must("docker", "compose", "exec", "app", "id", "-u").strip() == str(OWNER[0])
+
+
+def test_a_second_clone_leaves_the_container_of_the_first_alone(
+    served: BakedProject, port: int, tmp_path: Path
+) -> None:
+    other = free_port()
+    clone = BakedProject(tmp_path / f"{SLUG}-second", {"PORT": str(other)})
+    shutil.copytree(served.path, clone.path)
+    try:
+        clone.must("docker", "compose", "up", "--detach", "--wait")
+        assert "Hello World!" in page(other)
+        assert "Hello World!" in page(port)
+    finally:
+        clone.must("docker", "compose", "down", "--timeout=2", "--rmi=local")
+
+
 def test_the_scripts_inside_know_their_lock(served: BakedProject) -> None:
     said = served.must("docker", "compose", "run", "--rm", "app", "bin/check", "-h")
     ran = served.must("docker", "compose", "run", "--rm", "app", "sh", "-c", "bin/test --version")
@@ -494,6 +579,7 @@ def test_a_port_in_use_is_named(project: BakedProject) -> None:
 def test_production_under_compose_is_hardened(project: BakedProject) -> None:
     production = ("docker", "compose", "-f", "compose.production.yaml")
     port = free_port()
+    project.write(".env", "FLASK_SECRET_KEY=sesame\n")
     env = {"PORT": str(port), "APP_REVISION": "r7"}
     try:
         project.must(*production, "up", "--detach", "--build", "--wait", **env)
@@ -510,6 +596,7 @@ def test_production_under_compose_is_hardened(project: BakedProject) -> None:
         lines = [json.loads(line) for line in made.logs()]
     finally:
         project.must(*production, "down", "--timeout=2", **env)
+        (project.path / ".env").unlink()
 
     assert folders.splitlines() == ["/tmp"]
     assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE)

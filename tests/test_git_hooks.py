@@ -14,7 +14,7 @@ BAD_TEST = "def test_sums() -> None:\n    assert sum([1, 1]) == 3\n"
 
 @pytest.fixture
 def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
-    """Give a project with its tools, and a bare repository as its origin."""
+    """Return a project with its tools, and a bare repository as its origin."""
     project = bake()
     project.env = {"VENV": str(tools)}
     project.add_origin(tmp_path)
@@ -32,12 +32,12 @@ def commit(project: BakedProject, **files: str) -> tuple[int, str]:
 
 
 def head(project: BakedProject) -> str:
-    """Give the last commit."""
+    """Return the last commit."""
     return project.must("git", "rev-parse", "HEAD").strip()
 
 
 def remote(project: BakedProject) -> dict[str, str]:
-    """Give the refs of the origin, with their commits."""
+    """Return the refs of the origin, with their commits."""
     lines = project.must("git", "ls-remote", "origin").splitlines()
     return {ref: sha for sha, ref in (line.split("\t") for line in lines)}
 
@@ -67,6 +67,7 @@ def test_what_can_be_mended_is_mended_and_shown_before_it_is_committed(
     code, said = commit(project, app_in_add__py='"""Adds."""\nimport os\nTOTAL = { "a":1 }\n')
     assert code != 0
     assert "files were modified by this hook" in said
+    assert "no file was changed" not in said
     assert project.read("app/add.py") == '"""Adds."""\n\nTOTAL = {"a": 1}\n'
 
     project.must("git", "add", "app/add.py")
@@ -119,6 +120,67 @@ def test_a_bad_staged_part_is_refused_however_good_the_file_is_now(project: Bake
 
     assert done.returncode != 0
     assert project.read("app/add.py") == GOOD
+
+
+def test_fixes_join_the_edits_that_are_not_staged(project: BakedProject) -> None:
+    project.write("app/add.py", '"""Adds."""\nimport os\n' + GOOD.partition("\n")[2])
+    project.must("git", "add", "app/add.py")
+    edit = "\n\ndef more() -> int:\n    return add( 1, 2 )\n"
+    project.write("app/add.py", project.read("app/add.py") + edit)
+
+    assert project.run("git", "commit", "--message", "Add").returncode != 0
+
+    assert project.read("app/add.py") == GOOD.replace("Adds numbers", "Adds") + edit
+
+
+def test_fixes_that_do_not_fit_later_edits_change_nothing(project: BakedProject) -> None:
+    project.write("app/add.py", '"""Adds."""\nTOTAL = { "a":1 }\n')
+    project.must("git", "add", "app/add.py")
+    project.write("app/add.py", '"""Adds."""\nTOTAL = { "b":2 }\n')
+
+    done = project.run("git", "commit", "--message", "Add")
+
+    assert done.returncode != 0
+    assert "no file was changed: run bin/check --fix" in done.stdout
+    assert project.read("app/add.py") == '"""Adds."""\nTOTAL = { "b":2 }\n'
+
+
+@pytest.mark.parametrize("command", [["--all"], ["--only", "app/add.py"]], ids=["all", "only"])
+def test_a_commit_past_the_index_is_checked(project: BakedProject, command: list[str]) -> None:
+    assert commit(project, app_in_add__py=GOOD)[0] == 0
+    project.write("app/add.py", GOOD + "\nTOTAL = undefined_name\n")
+
+    done = project.run("git", "commit", "--message", "Change", *command)
+
+    assert done.returncode != 0
+    assert "Undefined name `undefined_name`" in done.stdout
+    project.write("app/add.py", GOOD + "\n\nTOTAL = 1\n")
+    project.must("git", "commit", "--message", "Change", *command)
+
+
+def test_files_may_be_announced_removed_and_renamed(project: BakedProject) -> None:
+    project.write("later.py", "x = {  }\n")
+    project.must("git", "add", "--intent-to-add", "later.py")
+    project.must("git", "rm", "--quiet", "LICENSE")
+    project.must("git", "mv", "app/pages.py", "app/views.py")
+
+    project.must("git", "commit", "--message", "Tidy up")
+
+    assert project.must("git", "status", "--porcelain") == " A later.py\n"
+
+
+def test_the_very_first_commit_is_checked(bake: Bake, tools: Path) -> None:
+    project = bake(init_git=False)
+    project.env = {"VENV": str(tools)}
+    project.must("git", "init", "--quiet")
+    project.must("bin/setup")
+    project.must("git", "add", ".")
+    assert "lint" in project.must("git", "commit", "--message", "Start")
+
+    project.must("git", "update-ref", "-d", "HEAD")
+    project.write("app/add.py", "TOTAL = undefined_name\n")
+    project.must("git", "add", ".")
+    assert project.run("git", "commit", "--message", "Start").returncode != 0
 
 
 def test_a_push_of_a_failing_test_is_refused_and_the_remote_stays(project: BakedProject) -> None:
@@ -182,6 +244,21 @@ def test_deleting_a_branch_tests_nothing(project: BakedProject) -> None:
 
     assert "Passed" not in said
     assert "refs/heads/extra" not in remote(project)
+
+
+def test_hooks_leave_no_more_behind_the_more_often_they_run(
+    project: BakedProject, tmp_path: Path
+) -> None:
+    project.env |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": ""}
+    kept: list[set[Path]] = []
+    for text in ("one\n", "two\n"):
+        assert commit(project, notes__txt=text)[0] == 0
+        project.must("git", "push", "origin", "main")
+        kept.append(set((project.path / ".git" / "prek").rglob("*")))
+
+    assert kept[0] == kept[1]
+    assert "config-tracking.json" not in {path.name for path in kept[1]}
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_commit_before_setup_says_what_to_type(bake: Bake) -> None:

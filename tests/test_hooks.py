@@ -40,7 +40,7 @@ def load(name: str, **answers: Any) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def pre() -> ModuleType:
-    """Give the hook that refuses bad answers."""
+    """Return the hook that refuses bad answers."""
     return load("pre_gen_project")
 
 
@@ -82,7 +82,6 @@ def test_a_good_slug_passes(pre: ModuleType, slug: str) -> None:
 @pytest.mark.parametrize(
     "slug",
     [
-        "",
         "a",
         "Hello",
         "a_b",
@@ -102,6 +101,12 @@ def test_a_slug_of_other_characters_is_refused(pre: ModuleType, slug: str) -> No
     (problem,) = pre.problems(GOOD | {"project_slug": slug})
 
     assert problem.startswith(f"project_slug: {slug!r} must be 2 to 50 lower-case letters")
+
+
+def test_a_slug_that_the_name_does_not_give_is_asked_for(pre: ModuleType) -> None:
+    assert pre.problems(GOOD | {"project_name": "!!!", "project_slug": ""}) == [
+        "project_slug: '' is empty: project_name has no letter or digit to derive it from; set both"
+    ]
 
 
 @pytest.mark.parametrize("slug", ["con", "nul", "com1"])

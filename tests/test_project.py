@@ -14,23 +14,9 @@ import yaml
 
 from tests.conftest import PROJECT, Bake, BakedProject
 from tests.support.answers import HOSTILE, PROMPTS, PROSE, pairs, show
-from tests.support.tools import find_python, require
+from tests.support.tools import find_python, only, require
 
-SCRIPTS = ("check", "dev", "lock", "pushed", "setup", "test")
-# What the scripts need of a system besides Python and uv.
-SYSTEM = ("cmp", "cp", "dirname", "env", "git", "mktemp", "mv", "rm", "sed", "sh", "sleep", "tar")
-
-
-def only(folder: Path, *tools: str) -> str:
-    """Give a PATH with the system's own tools, the named ones, and neither uv nor Python."""
-    folder.mkdir()
-    for name in SYSTEM:
-        (folder / name).symlink_to(str(shutil.which(name)))
-    for tool in tools:
-        path = Path(tool)
-        (folder / path.name).write_text(f'#!/bin/sh\nexec "{path}" "$@"\n')
-        (folder / path.name).chmod(0o755)
-    return str(folder)
+SCRIPTS = ("at", "check", "dev", "lock", "setup", "test")
 
 
 @pytest.mark.parametrize("answers", pairs(), ids=show)
@@ -40,6 +26,13 @@ def test_every_pair_of_choices_passes_its_own_check(
     project = bake(**answers)
 
     assert "Success" in project.must("bin/check", VENV=str(tools))
+
+
+def test_what_a_bake_brings_is_fully_typed(bake: Bake, tools: Path) -> None:
+    project = bake()
+
+    strict = ("-m", "mypy", f"--config-file={os.devnull}", "--strict")
+    assert "Success" in project.must(tools / "bin" / "python", *strict, "app", "delivery", "tests")
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
@@ -199,7 +192,7 @@ def test_too_little_coverage_fails(bake: Bake, tools: Path) -> None:
     project.write("tests/test_extra.py", "import app.extra  # noqa: F401\n")
 
     done = project.run("bin/test", VENV=str(tools))
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "Coverage failure: total of" in done.stdout
 
 
@@ -233,18 +226,47 @@ def test_lock_without_uv_says_how_to_get_it(bake: Bake, tmp_path: Path) -> None:
 
 def test_variables_of_the_environment_do_not_disturb_the_tests(bake: Bake, tools: Path) -> None:
     project = bake()
-    odd = {"GAE_ENV": "standard", "GAE_VERSION": "v1", "LOG_LEVEL": "CRITICAL", "FLASK_DEBUG": "1"}
+    platform = {"GAE_ENV": "standard", "GAE_VERSION": "v1", "LOG_LEVEL": "CRITICAL"}
+    settings = {
+        "FLASK_DEBUG": "1",
+        "FLASK_SECRET_KEY": "sesame",
+        "FLASK_SESSION_COOKIE_SECURE": "false",
+        "FLASK_TESTING": "true",
+    }
 
-    project.must("bin/test", VENV=str(tools), **odd)
+    project.must("bin/test", VENV=str(tools), **platform, **settings)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX sh is checked on POSIX")
 def test_the_scripts_are_posix_sh(bake: Bake) -> None:
     shellcheck = require("shellcheck")
     project = bake()
-    scripts = [f"bin/{name}" for name in (*SCRIPTS, "common.sh")]
+    scripts = [f"bin/{name}" for name in (*SCRIPTS, "common.sh", "copy.sh")]
 
     project.must(
         shellcheck, "--shell=sh", "--external-sources", "--source-path=bin", *scripts,
         ".githooks/pre-commit", ".githooks/pre-push",
     )  # fmt: skip
+
+
+@pytest.mark.delivery
+def test_a_new_package_is_uploaded_by_itself_and_what_git_ignores_is_not(
+    bake: Bake, tmp_path: Path
+) -> None:
+    project = bake()
+    for name in ("shop/__init__.py", "shop/prices/tea.csv"):
+        project.write(name, "")
+    ignored = {".env", ".env.production", "app/svc.key.json", "instance/shop.db", "shop/x.sqlite"}
+    for name in ignored:
+        project.write(name, "")
+        project.must("git", "check-ignore", name)
+
+    said = project.must(
+        require("gcloud"), "meta", "list-files-for-upload", ".", CLOUDSDK_CONFIG=str(tmp_path)
+    )
+
+    app = {name for name in project.files() - ignored if name.startswith("app/")}
+    assert set(said.splitlines()) == app | {
+        *("app.yaml", "gunicorn.conf.py", "requirements.txt"),
+        *("shop/__init__.py", "shop/prices/tea.csv"),
+    }

@@ -44,7 +44,9 @@ def without_git(folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("slug", ["Hello", "a/b", "a/b/c", "../up", "nul", "a\\b", "$(touch x)"])
+@pytest.mark.parametrize(
+    "slug", ["", ".", "..", "Hello", "a/b", "a/b/c", "../up", "nul", "a\\b", "$(touch x)"]
+)
 def test_a_refused_slug_leaves_nothing_on_disk(tmp_path: Path, slug: str) -> None:
     folder = tmp_path / "inner"
     folder.mkdir()
@@ -52,8 +54,16 @@ def test_a_refused_slug_leaves_nothing_on_disk(tmp_path: Path, slug: str) -> Non
     done, _ = cookiecutter(folder, f"project_slug={slug}")
 
     assert done.returncode != 0
-    assert "project_slug: " in done.stderr
+    assert f"project_slug: {slug!r} " in done.stderr
     assert list(tmp_path.rglob("*")) == [folder]
+
+
+def test_a_name_that_gives_no_slug_is_refused_in_a_line(tmp_path: Path) -> None:
+    done, _ = cookiecutter(tmp_path, "project_name=!!!")
+
+    assert done.returncode != 0
+    assert done.stderr.startswith("project_slug: '' is empty: project_name has no letter or digit")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_problem_is_told_in_one_go(tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_what_is_run_is_executable(tmp_path: Path) -> None:
     modes = git(project, "ls-files", "--stage", "bin", ".githooks").splitlines()
     executable = {line.split("\t")[1] for line in modes if line.startswith("100755")}
     assert executable == {
-        *(f"bin/{name}" for name in ("check", "dev", "lock", "pushed", "setup", "test")),
+        *(f"bin/{name}" for name in ("at", "check", "dev", "lock", "setup", "test")),
         ".githooks/pre-commit",
         ".githooks/pre-push",
     }

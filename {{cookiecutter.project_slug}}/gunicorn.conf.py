@@ -26,7 +26,7 @@ graceful_timeout = 8
 control_socket_disable = True  # nothing uses it, and the file system may be read-only
 
 
-class logger_class(Logger):  # noqa: N801 - the name of the setting
+class logger_class(Logger):
     """Sends the server's lines where the application's go, in the same form."""
 
     def setup(self, cfg: Config) -> None:

@@ -1,4 +1,4 @@
-"""`python -m emulators.appengine`: an emulator to play with, and for pipelines elsewhere."""
+"""`python -m emulators.appengine`: an emulator to play with; emulators/README.md shows how."""
 
 import argparse
 import json
@@ -35,7 +35,8 @@ def main() -> None:
         tempfile.TemporaryDirectory() as home,
     ):
         variables = gae.environment(signed_in=options.credentials == "laptop")
-        variables["GAE_PROJECT"] = gae.project
+        variables["GAE_PROJECT"] = variables["CLOUDSDK_CORE_PROJECT"] = gae.project
+        variables["APP_URL"] = gae.url
         if options.credentials == "key":
             key = Path(home) / "key.json"
             key.touch(0o600)
@@ -47,7 +48,7 @@ def main() -> None:
             variables["GITLAB_OIDC_TOKEN"] = gae.gitlab_token(exp=int(time.time()) + DAY)
         for name, value in variables.items():
             print(f"export {name}={shlex.quote(value)}")
-        print(f"# the app: {gae.url}  the APIs: {gae.api_url}  Ctrl-C ends both", flush=True)
+        print(f"# The APIs: {gae.api_url}  Ctrl-C ends everything.", flush=True)
         stop.wait()
 
 

@@ -1,33 +1,29 @@
-"""The App Engine Admin API v1: the application, its services, versions and operations.
+"""The App Engine Admin API v1: the application, its services and versions.
 
 Modelled after:
 
 - https://cloud.google.com/appengine/docs/admin-api/reference/rest and the discovery document:
   resources, methods, pages, `view`, and the rules of a traffic split. A service has no etag;
-- googlecloudsdk.api_lib.app.appengine_api_client and operations_util for what gcloud sends and
-  reads, `filter=done:false` of `gcloud app operations list --pending` among it;
-- https://github.com/nytimes/drone-gae/issues/67 for a second operation on the same resource (409);
+- googlecloudsdk.api_lib.app.appengine_api_client for what gcloud sends and reads;
 - https://cloud.google.com/appengine/docs/standard/reference/app-yaml for reserved version ids.
 
-docs/reality.md has what no source tells: the words of most refusals, the order of lists.
+docs/reality.md has what no source tells: the words of most refusals, for one.
 """
 
 import re
 import threading
-import uuid
-from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from .builder import RUNTIMES, BuildError
+from .builder import RUNTIMES
 from .frontend import Service, Version
+from .operations import Operations, page
 from .wire import Answer, ApiError, Request
 
 VERSION_ID = re.compile(r"[a-z\d]([a-z\d-]{0,61}[a-z\d])?")
 RESERVED_IDS = re.compile(r"default|latest|ah-.*")
 TYPE = "type.googleapis.com/google.appengine.v1"
 SHARD_DIGITS = {"UNSPECIFIED": 3, "COOKIE": 3, "IP": 2, "RANDOM": 3}
-PAGE_SIZE = 20
 BASIC_VIEW_OMITS = ("handlers", "envVariables", "deployment", "entrypoint", "errorHandlers")
 
 
@@ -54,19 +50,24 @@ class Admin:
         self._host = host
         self._code_bucket, self._default_bucket = buckets
         self._created = created
-        self.latency = latency
-        self._operations: dict[str, dict[str, Any]] = {}
-        self._busy: dict[str, str] = {}
+        self._operations = Operations(project, latency)
         self._lock = threading.RLock()
-        self._workers: list[threading.Thread] = []
 
     def close(self) -> None:
         """Wait for operations that still run, then end every version."""
-        for worker in self._workers:
-            worker.join()
+        self._operations.join()
         for service in self.services.values():
             for version in service.versions.values():
                 self._host.end(version)
+
+    @property
+    def latency(self) -> float:
+        """Seconds until an operation has ended; 0 answers with ended ones."""
+        return self._operations.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self._operations.latency = seconds
 
     # The application
 
@@ -98,7 +99,7 @@ class Admin:
             return {"@type": f"{TYPE}.Application", "id": self.project}
 
         name = f"apps/{self.project}"
-        return self._operate(name, "Applications.CreateApplication", create, account)
+        return self._operations.start(name, "Applications.CreateApplication", create, account)
 
     # Services
 
@@ -106,7 +107,7 @@ class Admin:
         self._check(project)
         with self._lock:
             found = [self._service(service) for service in self.services.values()]
-        return Answer.of(_page(request, "services", found))
+        return Answer.of(page(request, "services", found))
 
     def get_service(self, project: str, service: str) -> Answer:
         self._check(project)
@@ -132,7 +133,7 @@ class Admin:
                 return {"@type": f"{TYPE}.Service", **self._service(found)}
 
         name = f"apps/{project}/services/{service}"
-        return self._operate(name, "Services.UpdateService", move, account)
+        return self._operations.start(name, "Services.UpdateService", move, account)
 
     def delete_service(self, account: str, project: str, service: str) -> Answer:
         self._check(project)
@@ -148,7 +149,7 @@ class Admin:
             return {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
         name = f"apps/{project}/services/{service}"
-        return self._operate(name, "Services.DeleteService", delete, account)
+        return self._operations.start(name, "Services.DeleteService", delete, account)
 
     # Versions
 
@@ -157,7 +158,7 @@ class Admin:
         with self._lock:
             found = [v.resource for v in self._find(service).versions.values()]
         seen = [_seen(request, resource) for resource in found]
-        return Answer.of(_page(request, "versions", seen))
+        return Answer.of(page(request, "versions", seen))
 
     def get_version(self, request: Request, project: str, service: str, version: str) -> Answer:
         self._check(project)
@@ -172,7 +173,7 @@ class Admin:
         def create() -> dict[str, Any]:
             return {"@type": f"{TYPE}.Version", **self.install(service, resource, account).resource}
 
-        return self._operate(name, "Versions.CreateVersion", create, account)
+        return self._operations.start(name, "Versions.CreateVersion", create, account)
 
     def install(self, service: str, resource: dict[str, Any], account: str) -> Version:
         """Build a version and put it among the service's; one of the same name is replaced."""
@@ -216,72 +217,17 @@ class Admin:
             return {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
         name = f"apps/{project}/services/{service}/versions/{version}"
-        return self._operate(name, "Versions.DeleteVersion", delete, account)
+        return self._operations.start(name, "Versions.DeleteVersion", delete, account)
 
     # Operations
 
     def get_operation(self, project: str, operation: str) -> Answer:
         self._check(project)
-        with self._lock:
-            found = self._operations.get(operation)
-            if found is None:
-                raise ApiError(404, f"Operation not found: {operation}")
-            return Answer.of(found)
+        return self._operations.get(operation)
 
     def list_operations(self, request: Request, project: str) -> Answer:
-        """List the newest first, all of them or those that are `done:false` or `done:true`."""
         self._check(project)
-        wanted = request.query.get("filter", "")
-        if wanted and not (match := re.fullmatch(r"done[:=](true|false)", wanted)):
-            raise ApiError(400, f"Invalid filter: {wanted}")
-        with self._lock:
-            found = list(reversed(self._operations.values()))
-        if wanted and match:
-            found = [o for o in found if ("done" in o) is (match[1] == "true")]
-        return Answer.of(_page(request, "operations", found))
-
-    def _operate(
-        self, target: str, method: str, work: Callable[[], dict[str, Any]], account: str
-    ) -> Answer:
-        """Do `work` as an operation: at once, or `latency` seconds later while the client polls."""
-        identity = str(uuid.uuid4())
-        operation: dict[str, Any] = {
-            "name": f"apps/{self.project}/operations/{identity}",
-            "metadata": {
-                "@type": f"{TYPE}.OperationMetadataV1",
-                "method": f"google.appengine.v1.{method}",
-                "insertTime": _now(),
-                "user": account,
-                "target": target,
-            },
-            # As in every answer of Google's, a field that is false is left out: here, `done`.
-        }
-        with self._lock:
-            if running := self._busy.get(target):
-                raise ApiError(
-                    409,
-                    f"Cannot operate on {target} because an operation is already in progress "
-                    f"for {target} by {running}.",
-                )
-            self._busy[target] = identity
-            self._operations[identity] = operation
-
-        def run() -> None:
-            threading.Event().wait(self.latency)
-            outcome = _outcome(work)
-            with self._lock:
-                del self._busy[target]
-                metadata = operation["metadata"] | {"endTime": _now()}
-                ended = {"metadata": metadata, "done": True}
-                self._operations[identity] = operation | outcome | ended
-
-        if not self.latency:
-            run()
-            return Answer.of(self._operations[identity])
-        worker = threading.Thread(target=run, daemon=True)
-        self._workers.append(worker)
-        worker.start()
-        return Answer.of(operation)
+        return self._operations.list(request)
 
     # Rules
 
@@ -363,32 +309,3 @@ def _seen(request: Request, version: dict[str, Any]) -> dict[str, Any]:
         raise ApiError(400, f"Invalid value at 'view': {view}")
     omitted = BASIC_VIEW_OMITS if view == "BASIC" else ()
     return {name: value for name, value in version.items() if name not in omitted}
-
-
-def _page(request: Request, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return one page of a list, with a token for the next one; without a list when it is empty."""
-    try:
-        size = int(request.query.get("pageSize", 0)) or PAGE_SIZE
-        start = int(request.query.get("pageToken", 0))
-    except ValueError as error:
-        raise ApiError(400, "Invalid value at 'page_size' or 'page_token'.") from error
-    if size < 0 or start < 0:
-        raise ApiError(400, "Invalid value at 'page_size' or 'page_token'.")
-    page: dict[str, Any] = {name: found[start : start + size]} if found[start:] else {}
-    return page | ({"nextPageToken": str(start + size)} if found[start + size :] else {})
-
-
-def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What an operation ends with; an error carries google.rpc's code."""
-    try:
-        return {"response": work()}
-    except BuildError as error:
-        build = uuid.uuid4()
-        message = f"Cloud build {build} status: FAILURE\n{error}"
-        return {"error": {"code": 9, "message": message}}
-    except ApiError as error:
-        return {"error": {"code": 9, "message": error.message}}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The door of the Google APIs: log, faults, bearer token, permission, then the right function.
+"""Where every API request comes in: log, faults, bearer token, permission, the right function.
 
 Modelled after the paths and permissions of each method's reference page (`apps.…` in
 https://cloud.google.com/appengine/docs/admin-api/reference/rest, `objects.…` in

@@ -1,4 +1,15 @@
-"""Google's build, in small: lay out the uploaded files, install requirements.txt by its hashes."""
+"""Google's build, in small: lay out the uploaded files, install requirements.txt by its hashes.
+
+Modelled after:
+
+- https://github.com/GoogleCloudPlatform/buildpacks, `cmd/python/pip` (requirements.txt alone is
+  installed), `cmd/python/webserver` (gunicorn is added only where app.yaml has no entrypoint) and
+  `cmd/python/appengine` (the default entrypoint);
+- https://cloud.google.com/appengine/docs/standard/lifecycle/support-schedule for the runtimes.
+
+Stricter on purpose: a requirements.txt is required, and each line in it needs a hash. The tool is
+uv, not pip, so the words of a failed build are not Google's.
+"""
 
 import functools
 import hashlib
@@ -41,7 +52,7 @@ class Builder:
         self._count = 0
 
     def build(self, files: Mapping[str, bytes], runtime: str, entrypoint: str) -> Build:
-        """Lay out and install; BuildError says what a build log would say."""
+        """Lay out the files and install; BuildError says what a build log would say."""
         requirements = files.get("requirements.txt")
         if requirements is None:
             raise BuildError("missing requirements.txt: there is nothing to install the app with")
@@ -84,7 +95,7 @@ class Builder:
 
 @functools.cache
 def interpreter(runtime: str) -> str:
-    """This machine's Python for `runtime`, or its newest one when that version is not here."""
+    """Return this machine's Python for `runtime`, or its newest when that one is not here."""
     found: dict[tuple[int, int], str] = {}
     listed = _uv("python", "list", "--only-installed", "--output-format=json", cwd=Path("/"))
     for python in json.loads(listed):

@@ -113,7 +113,7 @@ class AppEngine:
         return list(service.versions) if service else []
 
     def version(self, version: str, service: str = "default") -> Version:
-        """A version, with its resource, files, instance and count of answers by status."""
+        """Return a version: its resource, files, instance and count of answers by status."""
         return self.services[service].versions[version]
 
     def version_url(self, version: str, service: str = "default") -> str:
@@ -132,7 +132,7 @@ class AppEngine:
         return self.storage.contents()
 
     def secrets(self) -> list[str]:
-        """Every string that no log, upload or left-over file may hold."""
+        """Return every string that no log, upload or left-over file may hold."""
         return self.tokens.secrets()
 
     # What a test arranges
@@ -159,14 +159,15 @@ class AppEngine:
         return f"https://storage.googleapis.com/{self.staging_bucket}/{name}"
 
     def reset(self, version: str, *others: str) -> None:
-        """Give one version all traffic, keep `others` beside it, and forget the rest.
+        """Move all traffic to one version, keep `others` beside it, and forget the rest.
 
-        The rest is every fault, every other version, and what stands in the default bucket.
+        The rest is every fault and delay, every other version, and what is in the default bucket.
         """
         self.heal()
         self.storage.empty(self.default_bucket)
-        self.admin.latency = 0.0
-        self.front.propagation = 0.0
+        self.storage.seconds_between_writes = self.logs.delay = 0.0
+        self.logs.empty_pages = 0
+        self.admin.latency = self.front.propagation = 0.0
         self.admin.reset({version: 1.0}, {version, *others})
 
     @contextmanager
@@ -181,7 +182,7 @@ class AppEngine:
     # What a client needs
 
     def environment(self, *, signed_in: bool = False) -> dict[str, str]:
-        """The variables that turn gcloud and delivery to this emulator, with a private home.
+        """Return the variables that lead gcloud and delivery to this emulator, with a private home.
 
         `signed_in` is the laptop on which `gcloud auth login` was done; otherwise gcloud has no
         account, as in a CI job.
@@ -214,11 +215,11 @@ class AppEngine:
         return variables
 
     def service_account_key(self) -> dict[str, str]:
-        """GAE_KEY: the deployer's key, whose token_uri is this emulator's."""
+        """Return the value of GAE_KEY: the deployer's key, whose token_uri is this emulator's."""
         return self.tokens.key(f"{self.api_url}token")
 
     def gitlab_token(self, **claims: str | int) -> str:
-        """A job's ID token, as this project's provider trusts it unless `claims` differ."""
+        """Return a job's ID token; this project's provider trusts it unless `claims` differ."""
         return self.tokens.gitlab_token(**claims)
 
     @property
@@ -232,5 +233,5 @@ class AppEngine:
         return self.tokens.deployer
 
     def client_tls(self) -> ssl.SSLContext:
-        """A context that trusts the front end, for clients in the test's own process."""
+        """Return a context that trusts the front end, for clients in the test's own process."""
         return ssl.create_default_context(cafile=str(self._certificates.authority))

@@ -31,7 +31,7 @@ class Gate:
         self._released.set()
 
     def pass_through(self) -> Answer | None:
-        """Stand at the gate; what is answered instead of the real answer, if it was abandoned."""
+        """Stand at the gate; return what is answered instead if it was abandoned."""
         self._reached.set()
         self._released.wait(GATE_SECONDS)
         return Answer(close=True) if self._abandoned else None
@@ -56,7 +56,7 @@ class Fault:
         )
 
     def strike(self) -> Answer | None:
-        """Delay, and the answer that the client gets instead of the real one, if any."""
+        """Delay; return the answer that the client gets instead of the real one, if any."""
         if isinstance(self.delay, Gate):
             return self.delay.pass_through()
         if self.delay is not None:
@@ -117,7 +117,7 @@ class Faults:
             self._planted.clear()
 
     def take(self, request: Request) -> Fault | None:
-        """The fault that this request meets, counted down."""
+        """Return the fault that this request meets, counted down; None if it meets none."""
         with self._lock:
             for fault in self._planted:
                 if fault.meets(request):

@@ -119,7 +119,7 @@ class Instance:
         return answer
 
     def _boot(self, until: float) -> int:
-        """The port of a process that listens; every request that comes meanwhile waits here."""
+        """Return the port of a process that listens; requests that come meanwhile wait here."""
         with self._boot_lock:
             if self.pid is not None:
                 return self._port

@@ -11,6 +11,8 @@ Modelled after:
   googlecloudsdk.api_lib.logging.common for what `gcloud logging read` sends;
 - https://github.com/eggjs/egg/issues/3756 for an entry of a real App Engine as a whole.
 
+A page may be empty although another one follows, says the reference: see `empty_pages`.
+
 Entries outlive their version. Not modelled: other logs (requests, audit, the platform's own words
 about an instance), views and buckets of logs, and the seconds until a line can be read: see
 `delay`.
@@ -18,6 +20,7 @@ about an instance), views and buckets of logs, and the seconds until a line can 
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -48,6 +51,7 @@ class Logs:
 
     def __init__(self, project: str):
         self.delay = 0.0  # seconds until an entry can be read
+        self.empty_pages = 0  # before the first entry: Google's search may take several requests
         self._project = project
         self._entries: list[tuple[float, dict[str, Any]]] = []
         self._lock = threading.Lock()
@@ -80,9 +84,14 @@ class Logs:
             found = [entry for came, entry in self._entries if came <= until and matches(entry)]
         found.sort(key=lambda entry: logfilter.time_of(entry["timestamp"]), reverse=newest_first)
         size = min(int(asked.get("pageSize", 0)) or PAGE_SIZE, LARGEST_PAGE)
-        start = int(asked.get("pageToken") or 0)
+        token = str(asked.get("pageToken") or f"{self.empty_pages}:0")
+        if not re.fullmatch(r"\d+:\d+", token):
+            raise ApiError(400, f"page_token is invalid: {token}")
+        still_empty, start = map(int, token.split(":"))
+        if still_empty:
+            return Answer.of({"nextPageToken": f"{still_empty - 1}:{start}"})
         page = {"entries": found[start : start + size]} if found[start:] else {}
-        more = {"nextPageToken": str(start + size)} if found[start + size :] else {}
+        more = {"nextPageToken": f"0:{start + size}"} if found[start + size :] else {}
         return Answer.of({**page, **more})
 
 

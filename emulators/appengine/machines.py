@@ -1,4 +1,14 @@
-"""The machine room: turns a version resource into files, a process and an address, and back."""
+"""Turns the resource of a version into files, a process and an address, and removes them again.
+
+Modelled after:
+
+- https://cloud.google.com/appengine/docs/standard/python3/runtime#environment_variables for what an
+  app finds in its environment, and https://cloud.google.com/appengine/docs/standard#instance_classes
+  for memory;
+- https://cloud.google.com/appengine/docs/standard/how-requests-are-routed and
+  googlecloudsdk.api_lib.app.deploy_command_util for the address of a version, and the 63 characters
+  past which its certificate does not fit.
+"""
 
 import itertools
 import os

@@ -115,14 +115,15 @@ class Storage:
             return self._store(self.buckets[bucket], name, data, "").generation
 
     def empty(self, bucket: str) -> None:
-        """Remove every object of a bucket."""
+        """Remove every object of a bucket; a bucket that a test has taken away is there again."""
         with self._lock:
-            self.buckets[bucket].objects.clear()
+            self.buckets[bucket] = Bucket(bucket)
 
-    def contents(self) -> list[bytes]:
-        """Return the content of every object."""
+    def contents(self, bucket: str | None = None) -> list[bytes]:
+        """Return the content of every object, in one bucket or in all."""
         with self._lock:
-            return [o.data for bucket in self.buckets.values() for o in bucket.objects.values()]
+            found = self.buckets.values() if bucket is None else [self.buckets[bucket]]
+            return [each.data for one in found for each in one.objects.values()]
 
     # The API
 

@@ -1,4 +1,15 @@
-"""Who may call: service-account keys, GitLab's ID tokens, and the access tokens both turn into."""
+"""Who may call: service-account keys, GitLab's ID tokens, and the access tokens both turn into.
+
+Modelled after:
+
+- https://developers.google.com/identity/protocols/oauth2/service-account (a signed JWT for a
+  token), https://cloud.google.com/iam/docs/reference/sts/rest (token exchange, RFC 8693) and
+  https://cloud.google.com/iam/docs/reference/credentials/rest (generateAccessToken);
+- the google-auth library inside gcloud, which sends these requests and reads their errors;
+- https://docs.gitlab.com/ci/secrets/id_token_authentication/ for the claims of an ID token;
+- https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines for
+  audience and attribute condition. The words of refusals are from reports.
+"""
 
 import base64
 import json
@@ -57,7 +68,7 @@ class Tokens:
         ).decode()
 
     def key(self, token_uri: str) -> dict[str, str]:
-        """A service-account key as `gcloud iam service-accounts keys create` writes it."""
+        """Return a key as `gcloud iam service-accounts keys create` writes it."""
         return {
             "type": "service_account",
             "project_id": self.deployer.partition("@")[2].partition(".")[0],
@@ -71,7 +82,7 @@ class Tokens:
         }
 
     def gitlab_token(self, **claims: str | int) -> str:
-        """What GitLab puts into `id_tokens`; `claims` replace the usual ones."""
+        """Return what GitLab puts into `id_tokens`; `claims` replace the usual ones."""
         now = int(time.time())
         token = _sign(
             self._gitlab,
@@ -96,20 +107,20 @@ class Tokens:
         return token
 
     def secrets(self) -> list[str]:
-        """Every string that no log, upload or left-over file may hold."""
+        """Return every string that no log, upload or left-over file may hold."""
         lines = self._pem.splitlines()[1:-1]
         with self._lock:
             return [*lines, *self._issued, *self._gitlab_tokens]
 
     def issue(self, account: str, seconds: float = TOKEN_SECONDS) -> str:
-        """A fresh access token for `account`."""
+        """Return a fresh access token for `account`."""
         token = f"ya29.{secrets.token_urlsafe(48)}"
         with self._lock:
             self._issued[token] = Token(account, time.time() + seconds)
         return token
 
     def account(self, request: Request) -> str:
-        """The account behind a request's bearer token; an error in Google's words without one."""
+        """Return the account behind a request's bearer token; without one, 401."""
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         with self._lock:
             known = self._issued.get(token) if kind.lower() == "bearer" else None
@@ -170,7 +181,7 @@ def _form(request: Request) -> dict[str, str]:
 
 
 def _distrust(claims: dict[str, Any] | None) -> tuple[str, str] | None:
-    """Why the provider does not trust an ID token, or None when it does."""
+    """Say why the provider does not trust an ID token; None when it does."""
     if claims is None:
         return "invalid_grant", "Invalid ID Token signature."
     if claims["aud"] != GITLAB_AUDIENCE:

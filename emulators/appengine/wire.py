@@ -1,4 +1,7 @@
-"""HTTP plumbing: one small threaded server that the Google APIs and the front end both stand on."""
+"""HTTP plumbing: one small threaded server that the Google APIs and the front end both stand on.
+
+Errors have the form of https://cloud.google.com/apis/design/errors.
+"""
 
 import contextlib
 import json

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from delivery import google_login
 from delivery.console import Console
+from delivery.credentials import PrivateFolder
 from delivery.errors import MisuseError
-from delivery.vault import Vault
+from delivery.google import login
+from delivery.process import SECRETS
 
 PROVIDER = "projects/12/locations/global/workloadIdentityPools/gitlab/providers/gitlab"
 ACCOUNT = "deployer@demo-project.iam.gserviceaccount.com"
@@ -31,18 +32,23 @@ KEY = {
 
 
 class Desk:
-    """A vault and a console, and a login with them."""
+    """A private folder and a console, and a login with them."""
 
-    def __init__(self, vault: Vault) -> None:
-        self.vault = vault
+    def __init__(self, private: PrivateFolder) -> None:
+        self.private = private
         self.said = io.StringIO()
 
     def login(self, environ: Mapping[str, str]) -> dict[str, str]:
-        return google_login.login(environ, self.vault, Console({}, progress=self.said))
+        return login.login(environ, self.private, Console({}, progress=self.said))
+
+    def start(self, environ: Mapping[str, str]) -> None:
+        """Do what the target does first."""
+        login.project(environ)
+        self.login(environ)
 
     def credentials(self, environ: Mapping[str, str]) -> dict[str, object]:
         file = Path(self.login(environ)["CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE"])
-        assert file.is_relative_to(self.vault.path)
+        assert file.is_relative_to(self.private.path)
         if os.name != "nt":
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
         read = json.loads(file.read_text())
@@ -52,10 +58,10 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    vault = Vault(outside=tmp_path / "project")
-    vault._path = tmp_path / "vault"  # so that no watchdog is started: test_vault.py tests that
-    vault._path.mkdir()
-    return Desk(vault)
+    private = PrivateFolder(outside=tmp_path / "project")
+    private._path = tmp_path / "private"  # so that no process for clean-up is started
+    private._path.mkdir()
+    return Desk(private)
 
 
 def test_a_laptop_uses_the_account_that_gcloud_has(desk: Desk) -> None:
@@ -118,8 +124,13 @@ def test_gclouds_own_variables_choose_other_endpoints(desk: Desk) -> None:
     )
 
 
-def test_programs_that_are_started_do_not_see_the_key_in_their_environment(desk: Desk) -> None:
-    assert "GAE_KEY" not in desk.login({"GAE_PROJECT": "demo-project", "GAE_KEY": json.dumps(KEY)})
+@pytest.mark.parametrize("settings", [{}, KEYLESS, {"GAE_PROJECT": "demo-project"}])
+def test_programs_that_are_started_see_no_secret_in_their_environment(
+    desk: Desk, settings: dict[str, str]
+) -> None:
+    secrets = dict.fromkeys(SECRETS, json.dumps(KEY))
+    given = secrets if settings else {name: v for name, v in secrets.items() if name != "GAE_KEY"}
+    assert not set(SECRETS) & set(desk.login(given | settings))
 
 
 def test_gcloud_sees_only_the_credentials_that_were_given(desk: Desk) -> None:
@@ -129,7 +140,7 @@ def test_gcloud_sees_only_the_credentials_that_were_given(desk: Desk) -> None:
         "CLOUDSDK_ACTIVE_CONFIG_NAME": "mine",
     }
     environ = desk.login(KEYLESS | mine)
-    assert Path(environ["CLOUDSDK_CONFIG"]).is_relative_to(desk.vault.path)
+    assert Path(environ["CLOUDSDK_CONFIG"]).is_relative_to(desk.private.path)
     assert "mine" not in environ.values()
     assert "head.body.signature" not in environ.values()
 
@@ -145,14 +156,24 @@ def test_the_token_that_every_job_gets_does_not_make_a_login_keyless(desk: Desk)
     assert desk.credentials(environ)["type"] == "service_account"
 
 
-@pytest.mark.parametrize("text", [json.dumps(KEY), f"\n {json.dumps(KEY, indent=2)}\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(KEY),
+        f"\n {json.dumps(KEY, indent=2)}\n",
+        f"\ufeff{json.dumps(KEY)}",
+        f" \ufeff\r\n{json.dumps(KEY)}\r\n",
+    ],
+    ids=["plain", "indented", "with a byte order mark", "with a mark between blanks"],
+)
 def test_a_key_may_be_its_text(desk: Desk, text: str) -> None:
     assert desk.credentials({"GAE_PROJECT": "demo-project", "GAE_KEY": text}) == KEY
 
 
-def test_a_key_may_be_a_file(desk: Desk, tmp_path: Path) -> None:
-    (tmp_path / "key.json").write_text(json.dumps(KEY))
-    environ = {"GAE_PROJECT": "demo-project", "GAE_KEY": str(tmp_path / "key.json")}
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_key_may_be_a_file(desk: Desk, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "key.json").write_text(json.dumps(KEY), encoding)
+    environ = {"GAE_PROJECT": "demo-project", "GAE_KEY": f"{tmp_path / 'key.json'}\n"}
     assert desk.credentials(environ) == KEY
 
 
@@ -215,10 +236,38 @@ def test_a_value_of_the_wrong_shape_is_shown_with_the_right_one(
 
 @pytest.mark.parametrize("value", ["demo-project", "example.com:demo-project", " demo-project\n"])
 def test_project_ids_are_taken_as_they_are(value: str) -> None:
-    assert google_login.project({"GAE_PROJECT": value}) == value.strip()
+    assert login.project({"GAE_PROJECT": value}) == value.strip()
 
 
 @pytest.mark.parametrize("value", ["Demo Project", "12345678", "demo", "$GAE_PROJECT", "demo-"])
 def test_what_is_no_project_id_is_refused(value: str) -> None:
     with pytest.raises(MisuseError, match="no project id"):
-        google_login.project({"GAE_PROJECT": value})
+        login.project({"GAE_PROJECT": value})
+
+
+PASTED = {
+    "a key": json.dumps(KEY),
+    "the start of a key": '{"type": "service_account", "private_key": "MIIEvQ',
+    "a part of a key": "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIB",
+    "a key's id": "0123456789abcdef0123456789abcdef01234567",
+    "a token of GitLab": "glpat-aBcdefghij0123456789",
+    "an old token of GitLab": "Zx3abcdefGHIJ0123456",
+    "an access token": "ya29.c.b0AXv0zTN",
+    "an identity token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+    "an API key": "AIzaSyA-abcdefghij0123456789",
+    "something on two lines": "first\nsecond",
+    "something long": "word " * 50,
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["GAE_PROJECT", "GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_SERVICE_ACCOUNT"]
+)
+@pytest.mark.parametrize("value", PASTED.values(), ids=PASTED)
+def test_a_secret_that_was_pasted_into_another_variable_is_not_printed(
+    desk: Desk, name: str, value: str
+) -> None:
+    with pytest.raises(MisuseError, match=name) as caught:
+        desk.start(KEYLESS | {name: value})
+    assert f"a text of {len(value.strip())} characters" in caught.value.what
+    assert value[:12] not in f"{caught.value.what}{caught.value.why}{caught.value.then}"

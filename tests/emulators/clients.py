@@ -4,14 +4,13 @@ import hashlib
 import http.client
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from emulators.appengine import AppEngine
-from tests.conftest import PROJECT, clean_environment
+from tests.conftest import PROJECT, run
 from tests.support.tools import require
 
 APP = """
@@ -70,16 +69,8 @@ class Person:
                 (folder / name).write_text(text, "utf-8")
 
     def gcloud(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [require("gcloud"), *arguments, f"--project={self.gae.project}"],
-            cwd=self.folder,
-            env=clean_environment() | self.variables | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        command = [require("gcloud"), *arguments, f"--project={self.gae.project}"]
+        return run(command, self.folder, self.variables | variables, subprocess.PIPE)
 
     def deploy(self, version: str, **variables: str) -> subprocess.CompletedProcess[str]:
         options = ["-q", "--no-promote", f"--version={version}", "app.yaml"]
@@ -142,9 +133,7 @@ def deploy(gae: AppEngine, version: str, service: str = "default", **changes: An
     return call(gae, "POST", path, resource | changes)
 
 
-def wait_until(condition: Any, seconds: float = 20) -> None:
-    """Poll what no event announces."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
+def pending(gae: AppEngine) -> list[str]:
+    """List the targets of the operations that still run."""
+    answer = call(gae, "GET", f"v1/apps/{gae.project}/operations?filter=done:false")[1]
+    return [operation["metadata"]["target"] for operation in answer.get("operations", [])]

@@ -51,7 +51,7 @@ def gae() -> Iterator[AppEngine]:
 
 
 @pytest.mark.delivery
-@pytest.mark.xdist_group("emulator")
+@pytest.mark.xdist_group("emulator-logging")
 class TestEntries:
     """Lines become entries."""
 
@@ -108,6 +108,16 @@ class TestEntries:
         assert seen == every
         assert len(every) > 4
 
+    def test_a_search_may_find_nothing_on_its_first_pages(
+        self, gae: AppEngine, tmp_path: Path
+    ) -> None:
+        gae.logs.empty_pages = 2
+        first = listed(gae, ONE.format("broken"))
+        entries = Person(gae, tmp_path).ask("logging", "read", ONE.format("broken"), "--limit=1")
+        gae.logs.empty_pages = 0
+        assert first == []
+        assert len(entries) == 1
+
     def test_entries_outlive_their_version(self, gae: AppEngine) -> None:
         assert deploy(gae, "gone", files={"main.py": WRITES})[0] == 200
         assert get(gae, gae.version_url("gone"))[0] == 200
@@ -128,6 +138,7 @@ class TestEntries:
             ({"resourceNames": ["projects/another"]}, 403),
             ({"resourceNames": ["projects/demo-project"], "filter": "(a"}, 400),
             ({"resourceNames": ["projects/demo-project"], "orderBy": "size"}, 400),
+            ({"resourceNames": ["projects/demo-project"], "pageToken": "next"}, 400),
         ],
     )
     def test_what_makes_no_sense_is_refused(

@@ -12,7 +12,7 @@ import pytest
 from emulators.appengine import AppEngine
 from tests.emulators.clients import Person
 
-pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator")]
+pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("emulator-storage")]
 
 RECORD = "delivery/default.json"
 OBJECT = "storage/v1/b/demo-project.appspot.com/o/delivery%2Fdefault.json"
@@ -199,3 +199,9 @@ class TestRefusals:
 
     def test_another_bucket_does_not_exist(self, gae: AppEngine) -> None:
         assert Reply(gae, "GET", "storage/v1/b/runtime-builders").reason == "notFound"
+
+    def test_a_bucket_can_be_gone(self, gae: AppEngine) -> None:
+        del gae.storage.buckets[gae.default_bucket]
+        refused = write(gae, b"one", "0")
+        assert (refused.status, refused.reason) == (404, "notFound")
+        assert refused.json["error"]["message"] == "The specified bucket does not exist."

@@ -29,14 +29,14 @@ PROSE = ("project_name", "description", "author_name", "owner")
 
 
 def choices() -> dict[str, list[Any]]:
-    """Give the prompts that have a choice, with what can be chosen."""
-    given = {name: value for name, value in PROMPTS.items() if isinstance(value, list)}
-    given.pop("_copy_without_render")
+    """Return the prompts that have a choice, with what can be chosen."""
+    lists = {name: value for name, value in PROMPTS.items() if isinstance(value, list)}
+    given = {name: value for name, value in lists.items() if not name.startswith("_")}
     return given | {"init_git": [True, False]}
 
 
 def each_choice() -> Iterator[dict[str, Any]]:
-    """Give every choice of every prompt once."""
+    """Yield every choice of every prompt once."""
     for name, values in choices().items():
         for value in values:
             yield {name: value}
@@ -48,7 +48,7 @@ def show(answers: dict[str, Any]) -> str:
 
 
 def pairs() -> list[dict[str, Any]]:
-    """Give few bakes in which every pair of choices, of any two prompts, occurs."""
+    """Return few bakes in which every pair of choices, of any two prompts, occurs."""
     names = list(choices())
     todo = {
         frozenset({(a, va), (b, vb)})

@@ -5,12 +5,9 @@ import http.client
 import json
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-PATIENCE = 30.0
 
 
 def docker(*arguments: str) -> str:
@@ -27,14 +24,6 @@ def inspect(thing: str) -> dict[str, Any]:
     return described
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for what brings no event of its own, and fail when it does not come."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s for {what}"
-        time.sleep(0.02)
-
-
 def free_port() -> int:
     """Find a port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -43,7 +32,7 @@ def free_port() -> int:
 
 
 def page(port: int, path: str = "/") -> str:
-    """Give the text of a page of a server on this machine; nothing unless it is there and well."""
+    """Return a page of a server on this machine; nothing unless it is there and well."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as server:
         try:
             server.request("GET", path)
@@ -78,7 +67,7 @@ class Container:
         return docker("exec", self.id, *command)
 
     def logs(self) -> list[str]:
-        """Give what it wrote until now, a line each."""
+        """Return the lines that it has written so far."""
         done = subprocess.run(
             ["docker", "logs", self.id],
             stdout=subprocess.PIPE,

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import clean_environment
+from tests.conftest import clean_environment, run
 from tests.support.engine import free_port
 from tests.support.tools import FINDERS, require
 
@@ -126,18 +126,8 @@ class GitLab:
         return json.loads(done.stdout[done.stdout.index("[\n") :].rpartition("]")[0] + "]")
 
     def _call(self, clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [require("gitlab-ci-local"), "--home", self.folder, *arguments],
-            cwd=clone,
-            env=clean_environment() | {"NO_COLOR": "1", "HOME": str(self.folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            check=False,
-            timeout=300,
-        )
+        command = [require("gitlab-ci-local"), "--home", str(self.folder), *arguments]
+        return run(command, clone, {"NO_COLOR": "1", "HOME": str(self.folder)})
 
 
 def settings(kind: Variables, variables: dict[str, str]) -> list[str]:

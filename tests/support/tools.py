@@ -10,6 +10,22 @@ import pytest
 
 # The names by which systems call their Chromium.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# What the scripts of a baked project need of a system besides Python and uv.
+SYSTEM = [
+    "cat",
+    "cmp",
+    "cp",
+    "dirname",
+    "env",
+    "git",
+    "mktemp",
+    "mv",
+    "rm",
+    "sed",
+    "sh",
+    "sleep",
+    "tar",
+]
 
 
 def require(tool: str) -> str:
@@ -25,6 +41,18 @@ def require(tool: str) -> str:
     if tool in required or "all" in required:
         pytest.fail(f"{tool} is required by REQUIRE_TOOLS and was not found", pytrace=False)
     pytest.skip(f"needs {tool}")
+
+
+def only(folder: Path, *tools: str) -> str:
+    """Return a PATH with the system's own tools, the named ones, and neither uv nor Python."""
+    folder.mkdir()
+    for name in SYSTEM:
+        (folder / name).symlink_to(str(shutil.which(name)))
+    for tool in tools:
+        path = Path(tool)
+        (folder / path.name).write_text(f'#!/bin/sh\nexec "{path}" "$@"\n')
+        (folder / path.name).chmod(0o755)
+    return str(folder)
 
 
 def _find_docker(_: str) -> str | None:

@@ -1,39 +1,57 @@
-"""Visitors of production, for tests of deliveries: what they are answered, and what they lose."""
+"""Visitors of a running application: what they are answered, and what they lose."""
 
 import contextlib
+import itertools
 import json
+import math
 import threading
 import time
 from collections import Counter
-from http.client import HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Self
 
 from emulators.appengine import AppEngine
 
+# How many requests a visitor makes over one connection: as a page with its parts does, for as
+# long as there is one, and anew for each.
+REQUESTS = (10, math.inf, 1)
 
-def connect(gae: AppEngine) -> "contextlib.closing[HTTPSConnection]":
-    """Open a visitor's connection to production."""
-    host = gae.url.removeprefix("https://")
-    return contextlib.closing(HTTPSConnection(host, timeout=30, context=gae.client_tls()))
+Where = AppEngine | int
 
 
-def ask(connection: HTTPSConnection, path: str) -> tuple[int, bytes]:
+def connect(where: Where) -> "contextlib.closing[HTTPConnection]":
+    """Open a connection to production on an emulator, or to a port of this machine."""
+    if isinstance(where, int):
+        return contextlib.closing(HTTPConnection("127.0.0.1", where, timeout=30))
+    host = where.url.removeprefix("https://")
+    return contextlib.closing(HTTPSConnection(host, timeout=30, context=where.client_tls()))
+
+
+def ask(connection: HTTPConnection, path: str) -> tuple[int, bytes]:
+    """Ask for a page; return status and body."""
     connection.request("GET", path)
-    answer = connection.getresponse()
-    return answer.status, answer.read()
+    with connection.getresponse() as answer:
+        return answer.status, answer.read()
 
 
 class Load:
-    """Visitors who ask without a pause, for so many seconds; `lost` has their complaints."""
+    """Visitors who ask for /health, one request after the other, and never try one again.
 
-    def __init__(self, gae: AppEngine, visitors: int = 3, seconds: float = 60) -> None:
+    `revisions` counts the answers by revision, `lost` has the complaints. They stop after so many
+    seconds at the latest.
+    """
+
+    def __init__(
+        self, where: Where, visitors: int = 3, *, pause: float = 1 / 15, seconds: float = 60
+    ) -> None:
         self.revisions: Counter[str] = Counter()
         self.lost: list[str] = []
-        self._gae = gae
-        self._pause = 1 / 15
+        self._where = where
+        self._pause = pause
         self._until = time.monotonic() + seconds
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._visit) for _ in range(visitors)]
+        kinds = itertools.islice(itertools.cycle(REQUESTS), visitors)
+        self._threads = [threading.Thread(target=self._visit, args=(kind,)) for kind in kinds]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -41,21 +59,25 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Let every visitor finish the request that is under way."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
-    def _visit(self) -> None:
-        while not self._stop.is_set() and time.monotonic() < self._until:
+    def _visit(self, requests: float) -> None:
+        while self._goes_on():
             try:
-                # A new connection for every few requests, as browsers come and go.
-                with connect(self._gae) as connection:
-                    for _ in range(10):
+                with connect(self._where) as connection:
+                    made = 0
+                    while made < requests and self._goes_on():
                         self._count(*ask(connection, "/health"))
-                        if self._stop.wait(self._pause):
-                            break
-            except (OSError, HTTPException) as error:
+                        made += 1
+                        self._stop.wait(self._pause)
+            except (OSError, HTTPException, ValueError) as error:
                 self.lost.append(repr(error))
+
+    def _goes_on(self) -> bool:
+        return not self._stop.is_set() and time.monotonic() < self._until
 
     def _count(self, status: int, body: bytes) -> None:
         if status == 200:

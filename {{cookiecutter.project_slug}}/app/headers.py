@@ -25,6 +25,8 @@ SECURE = Secure(
     xcto=XContentTypeOptions().nosniff(),
     xfo=XFrameOptions().deny(),
 )
+# Computed once: this runs for every response.
+HEADERS = [(name, value, name.lower()) for name, value in SECURE.headers.items()]
 HSTS = StrictTransportSecurity().max_age(365 * 24 * 60 * 60)
 
 
@@ -32,21 +34,32 @@ def init_app(app: Flask) -> None:
     """Add the headers to every response; believe a proxy only where one is known to stand."""
     app.after_request(secure_response)
     if proxies := trusted_proxies():
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+        # Each proxy appends an address to X-Forwarded-For. X-Forwarded-Proto is one value.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1)  # type: ignore[method-assign]
 
 
 def trusted_proxies() -> int:
-    """Count the proxies in front: TRUSTED_PROXIES, else Google's one on App Engine and Cloud Run.
+    """Return how many addresses in X-Forwarded-For were appended by proxies of ours.
 
-    Elsewhere none: whoever reaches the application directly could write X-Forwarded-For as well.
+    That is TRUSTED_PROXIES, else what the platform is known for, else 0: whoever reaches the
+    application directly could have written the header.
     """
-    google = "GAE_ENV" in os.environ or "K_SERVICE" in os.environ
-    return int(os.environ.get("TRUSTED_PROXIES", google))
+    if value := os.environ.get("TRUSTED_PROXIES"):
+        if not value.isdecimal():
+            raise ValueError(f"TRUSTED_PROXIES is {value!r}: make it a number such as 1")
+        return int(value)
+    if "GAE_ENV" in os.environ:
+        return 2  # the client, and then 169.254.1.1, the link to the instance
+    return 1 if "K_SERVICE" in os.environ else 0
 
 
 def secure_response(response: Response) -> Response:
-    """Set the security headers; HSTS only over TLS, where alone browsers heed it."""
-    SECURE.set_headers(response)
+    """Add the security headers that a view has not set; HSTS over TLS, where browsers heed it."""
+    headers = response.headers
+    present = {name.lower() for name, _ in headers}
+    for name, value, lower in HEADERS:
+        if lower not in present:
+            headers.add(name, value)
     if request.is_secure:
-        response.headers[HSTS.header_name] = HSTS.header_value
+        headers[HSTS.header_name] = HSTS.header_value
     return response

@@ -47,7 +47,10 @@ def configure() -> None:
 
 
 def config() -> dict[str, Any]:
-    """Give the configuration for `logging.config.dictConfig` that suits this process."""
+    """Return the configuration for `logging.config.dictConfig` that suits this process.
+
+    Raises ValueError when LOG_LEVEL is not a level.
+    """
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
     if level not in logging.getLevelNamesMapping():
         raise ValueError(f"LOG_LEVEL is {level!r}: make it DEBUG, INFO, WARNING or ERROR")

@@ -1,6 +1,7 @@
 """The pages that people see."""
 
 from flask import Blueprint, render_template
+from flask.blueprints import BlueprintSetupState
 
 from app.health import revision
 
@@ -13,6 +14,7 @@ def index() -> str:
     return render_template("index.html")
 
 
-@blueprint.app_context_processor
-def _footer() -> dict[str, str]:
-    return {"revision": revision()}
+@blueprint.record
+def _footer(state: BlueprintSetupState) -> None:
+    """Let every template name the revision; it stays the same while a process runs."""
+    state.app.jinja_env.globals["revision"] = revision()

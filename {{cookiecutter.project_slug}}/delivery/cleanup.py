@@ -1,8 +1,8 @@
 """Removes a private folder once its owner is gone, even by SIGKILL; credentials.py runs it.
 
 It reads a pipe whose other end only the owner holds: the pipe ends when the owner does. Until
-then each line names a child of the owner that started (+PID) or ended (-PID), because a child
-that outlived its owner would go on acting with the credentials it has read.
+then a line says that a child of the owner has started (+PID) or that it has ended (-), because a
+child that outlived its owner would go on acting with the credentials it has read.
 """
 
 import contextlib
@@ -34,11 +34,11 @@ def main(folder: Path) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # pragma: no branch - Windows lacks the last one
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    running: set[int] = set()
+    running = None
     for line in sys.stdin:
-        (running.add if line[0] == "+" else running.discard)(int(line[1:]))
-    for pid in running:
-        stop_tree(pid, grace=0)
+        running = int(line[1:]) if line.startswith("+") else None
+    if running:
+        stop_tree(running, grace=0)
     # What was stopped may have been about to write, and Windows refuses while a file is open.
     quiet = 10 if running else 1
     for _ in range(50):

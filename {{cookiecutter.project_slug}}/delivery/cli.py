@@ -85,9 +85,13 @@ def main(
     create_target: Callable[[Runner], Target] = ChosenTarget,
 ) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(argv)
     environ = os.environ if environ is None else environ
     console = Console(environ)
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit:  # --help, or wrong usage
+        console.flush()
+        raise
     try:
         with signals.raising(), PrivateFolder(outside=root) as private:
             runner = options.runner = Runner(
@@ -265,14 +269,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 < seconds <= 3600:  # noqa: PLR2004
+    if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError("must be more than 0 and at most 3600")
     return seconds
 
 
 def _share(text: str) -> int:
     share = int(text)
-    if not 1 <= share <= 99:  # noqa: PLR2004
+    if not 1 <= share <= 99:
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 99")
     return share
 

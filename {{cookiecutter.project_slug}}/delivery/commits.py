@@ -13,6 +13,13 @@ from delivery.process import Runner
 
 SUBJECTS = 10  # of the commits between two versions; more are counted
 
+# In a job the checkout often belongs to another user, which git takes for an attack. The last two:
+# what a person has chosen for line ends must not make another upload of the same commit.
+_SETTINGS = (
+    *("-c", "safe.directory=*", "-c", "core.quotePath=false"),
+    *("-c", "core.autocrlf=false", "-c", "core.eol=lf"),
+)
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -44,25 +51,35 @@ class Repository:
 
         Through an index of its own: `git archive` would leave out what is marked export-ignore,
         and a copy of the working tree would hold what git ignores, or was told not to look at.
+        Raise RefusedError for a link that leads out of the project: it would take along a file
+        that no commit holds.
         """
         top = Path(self._git("rev-parse", "--show-toplevel").rstrip("\n"))
         inside = self._git("rev-parse", "--show-prefix").rstrip("\n")
-        self._export(top, f"HEAD:{inside}" if inside else "HEAD", folder, top / inside)
+        self._export(top, "HEAD", inside, folder)
+        _refuse_links_outwards(folder)
 
-    def _export(self, repository: Path, tree: str, folder: Path, files: Path) -> None:
-        """Write one tree of a repository; `files` is where it is checked out."""
+    def _export(self, repository: Path, commit: str, inside: str, folder: Path) -> None:
+        """Write what a commit has in a folder (`inside`, with a slash at its end) and below it."""
         with tempfile.TemporaryDirectory(dir=self.runner.private.path) as private:
             index = {"GIT_INDEX_FILE": str(Path(private, "index"))}
-            self._git("read-tree", tree, more=index, cwd=repository)
-            prefix = f"--prefix={folder.as_posix()}/"
+            # With their whole path: the .gitattributes of the folders above count, too.
+            tree = (f"--prefix={inside}", f"{commit}:{inside}") if inside else (commit,)
+            self._git("read-tree", *tree, more=index, cwd=repository)
+            files = Path(private, "files")
+            prefix = f"--prefix={files.as_posix()}/"
             self._git("checkout-index", "--all", prefix, more=index, cwd=repository)
             entries = self._git("ls-files", "--stage", "-z", more=index, cwd=repository)
+            (files / inside).mkdir(parents=True, exist_ok=True)  # for a commit without a file
+            folder.rmdir()
+            (files / inside).rename(folder)
         for entry in entries.split("\0"):
             about, _, path = entry.partition("\t")
             if not about.startswith("160000 "):  # anything but the commit of a submodule
                 continue
+            place = folder / path.removeprefix(inside)
             try:
-                self._export(files / path, about.split()[1], folder / path, files / path)
+                self._export(repository / path, about.split()[1], "", place)
             except MisuseError as error:
                 raise RefusedError(
                     f"the submodule {path} is not here at the commit that the project names",
@@ -82,8 +99,10 @@ class Repository:
             return None  # not in this clone, or several commits begin like that
         try:
             self._git("merge-base", "--is-ancestor", one, two)
-        except MisuseError:
-            return False
+        except MisuseError as error:
+            # For "no" git has an exit code and no words. A shallow clone lacks some of the way.
+            shallow = self._git("rev-parse", "--is-shallow-repository").strip() == "true"
+            return None if error.why or shallow else False
         return True
 
     def between(self, old: str, new: str) -> Sequence[str]:
@@ -104,11 +123,10 @@ class Repository:
         return [*lines, f"and {more} more"] if more > 0 else lines
 
     def _git(self, *args: str, more: dict[str, str] | None = None, cwd: Path | None = None) -> str:
-        # In a job the checkout often belongs to another user, which git takes for an attack.
         # Inside a git hook, GIT_DIR and the like point git elsewhere.
         environ = {k: v for k, v in self.runner.bare_environ().items() if not k.startswith("GIT_")}
         environ |= {"LC_ALL": "C", **(more or {})}
-        argv = ["git", "-c", "safe.directory=*", "-c", "core.quotePath=false", *args]
+        argv = ["git", *_SETTINGS, *args]
         try:
             return self.runner.read(
                 argv, doing="reading the commit", timeout=60, environ=environ, cwd=cwd, quiet=True
@@ -119,6 +137,29 @@ class Repository:
                 why=error.why,
                 then="run this in a clone that has a commit, or name the VERSION",
             ) from error
+
+
+def _refuse_links_outwards(folder: Path) -> None:
+    """Raise RefusedError for a symbolic link out of a folder: gcloud would follow it."""
+    top = folder.resolve()
+    outwards = [
+        f"{file.relative_to(folder).as_posix()} -> {file.readlink()}"
+        for file in sorted(folder.rglob("*"))
+        if file.is_symlink() and not _leads_into(file, top)
+    ]
+    if outwards:
+        raise RefusedError(
+            "a link in the commit leads out of the project, and what it leads to is not committed",
+            why="\n".join(outwards),
+            then="commit the file itself in place of the link",
+        )
+
+
+def _leads_into(link: Path, top: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(top)
+    except (OSError, RuntimeError):  # links in a circle
+        return False
 
 
 def who(environ: Mapping[str, str]) -> str:

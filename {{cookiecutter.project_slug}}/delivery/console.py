@@ -1,5 +1,6 @@
 """What a person or a job log sees: progress on stderr, results on stdout; for all that speak."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -25,7 +26,7 @@ class Console:
         progress: TextIO | None = None,
         results: TextIO | None = None,
     ) -> None:
-        self._progress = progress or sys.stderr
+        self._progress = progress or sys.stderr  # None where it was closed: `2>&-`
         self._results = results or sys.stdout
         self._live = _is_terminal(self._progress) and environ.get("TERM") != "dumb"
         self._colour = self._live and not environ.get("NO_COLOR")
@@ -51,7 +52,8 @@ class Console:
 
     def waiting(self, text: str, elapsed: float) -> None:
         """Show that something still runs."""
-        line = f"  ... {text} ({elapsed:.0f} s)"
+        first_line, _, _ = text.partition("\n")
+        line = f"  ... {first_line} ({elapsed:.0f} s)"
         if not self._live:
             self._line(line)
             return
@@ -74,6 +76,11 @@ class Console:
         self._settle()
         _write(self._results, f"{text}\n")
 
+    def flush(self) -> None:
+        """Write what others, such as argparse, have left in the streams: it may fail, too."""
+        for stream in (self._results, self._progress):
+            _write(stream, "")
+
     def _line(self, text: str) -> None:
         self._settle()
         _write(self._progress, f"{text}\n")
@@ -87,14 +94,16 @@ class Console:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def _is_terminal(stream: TextIO | None) -> bool:
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:
+        return
     try:
         try:
             stream.write(text)
@@ -108,9 +117,8 @@ def _write(stream: TextIO, text: str) -> None:
 
 def _silence(stream: TextIO) -> None:
     """Lead a broken stream nowhere: what it still holds would fail again when Python ends."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
+        broken = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(nowhere, broken)
         os.close(nowhere)
-    except (OSError, ValueError):
-        pass

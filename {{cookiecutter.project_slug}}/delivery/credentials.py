@@ -52,23 +52,27 @@ class PrivateFolder:
     def write(self, name: str, text: str) -> Path:
         """Keep a secret in a file that this user alone can read."""
         file = self.path / name
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
         return file
 
     def folder(self, name: str) -> Path:
         """Make an empty folder in it."""
         folder = self.path / name
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         return folder
 
     def guard(self, pid: int) -> None:
-        """Have a program stopped, too, should this process be killed while the program runs."""
+        """Have a program stopped, too, should this process be killed while the program runs.
+
+        Only where `path` was used before. The program itself may call this, after it was forked.
+        """
         self._tell(f"+{pid}")
 
-    def release(self, pid: int) -> None:
-        """Guard a program no longer: it has ended."""
-        self._tell(f"-{pid}")
+    def release(self) -> None:
+        """Guard no program any longer: it has ended. Only one runs at a time."""
+        self._tell("-")
 
     def close(self) -> None:
         """Remove the folder, through the process for clean-up: so what a crash needs is in use."""
@@ -85,7 +89,6 @@ class PrivateFolder:
         if self._cleanup is not None and self._cleanup.stdin is not None:
             with contextlib.suppress(OSError):
                 self._cleanup.stdin.write(f"{line}\n".encode())
-                self._cleanup.stdin.flush()
 
 
 def _start_cleanup(folder: Path) -> "subprocess.Popen[bytes]":
@@ -96,6 +99,7 @@ def _start_cleanup(folder: Path) -> "subprocess.Popen[bytes]":
     keep = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(script), str(folder)],
+        bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

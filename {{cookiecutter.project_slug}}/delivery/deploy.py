@@ -43,7 +43,7 @@ def upload(job: Job, name: str) -> str:
     job.target.deploy(name, source)
     if job.dry_run:
         return ""
-    version, _ = job.find(name)
+    version = job.find(name)
     job.console.done(f"Deployed {name}.")
     if version.share:
         job.production = Production(

@@ -53,6 +53,12 @@ class ConflictError(CommandError):
     """What was read has been changed by someone else before it could be written."""
 
 
+class RecordError(DeliveryError):
+    """The record of deliveries cannot be read, or cannot be written; nothing else is wrong."""
+
+    transient = False  # the same may succeed in a moment
+
+
 class Interrupted(BaseException):
     """A signal asked this process to end."""
 

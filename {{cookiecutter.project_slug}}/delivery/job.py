@@ -81,12 +81,11 @@ class Job:
         """Return the version that was named, or the one of the checked-out commit."""
         return given or self.commits.version()
 
-    def find(self, name: str) -> tuple[Version, list[Version]]:
-        """Return a deployed version and all versions."""
-        versions = self.target.versions()
-        for version in versions:
+    def find(self, name: str, versions: Sequence[Version] | None = None) -> Version:
+        """Return a deployed version; raise RefusedError if it is not among the versions."""
+        for version in self.target.versions() if versions is None else versions:
             if version.id == name:
-                return version, versions
+                return version
         raise RefusedError(
             f"there is no version {name}",
             why="its deploy did not finish, or it failed its check and was deleted",

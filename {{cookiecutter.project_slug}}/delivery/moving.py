@@ -1,11 +1,13 @@
 """Moves traffic for promote and rollback: recorded before and after, never over somebody else.
 
-A move is written into the record before it is made. So a run that was killed leaves a trace, and
-of two runs at once one finds that the record has changed under its hands.
+A move is written into the record before it is made, and the newest move in the record decides. So
+a run that was killed leaves a trace; and of two runs at once, the one whose move is older gives
+way, even when its request was the last to take effect.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import islice
 from typing import NoReturn
 
 from delivery import record
@@ -15,100 +17,173 @@ from delivery.errors import (
     CommandError,
     ConflictError,
     DeliveryError,
+    RecordError,
     RefusedError,
     RestoredError,
     UnsettledError,
 )
 from delivery.job import ROLLBACK, STATUS, Job, Production, State
 from delivery.record import Move, Record
+from delivery.situation import Situation, catch_up
 from delivery.splits import Split, describe
 
 ATTEMPTS = 6
+LOOK_AGAIN = f"{STATUS}; then repeat this command if it is still right"
 
 
-@dataclass(frozen=True)
-class Situation:
-    """What the record says and what serves, read together at the start of a verb."""
-
-    record: Record
-    tag: str
-    serving: Split
-    interrupted: Move | None = None  # it took place, and its run did not live to check it
-    announced: Move | None = None  # it has not taken place: its run was killed, or is at it
-
-
-def look(job: Job) -> Situation:
-    """Read the record and the traffic; find out what became of a move that nobody settled."""
-    known, tag = job.ledger.read()
-    pending = known.pending
-    if pending is not None:
-        job.target.settle()
-    serving = job.target.serving()
-    if pending is None:
-        return Situation(known, tag, serving)
-    if dict(serving) == dict(pending.after):
-        return Situation(known, tag, serving, interrupted=pending)
-    return Situation(known.settled(pending, record.NEVER), tag, serving, announced=pending)
+def until_recorded(job: Job, attempt: Callable[[], str]) -> str:
+    """Run what looks, decides and moves; anew when others wrote the record in the meantime."""
+    left = ATTEMPTS
+    while True:
+        try:
+            return attempt()
+        except ConflictError as error:
+            left -= 1
+            if not left:
+                raise _overtaken() from error
+            job.console.warn("Someone else has just written the record: looking again.")
 
 
-def catch_up(job: Job, now: Situation, move: Move) -> Record:
-    """Return the record as it should be before a new move: nothing left open, nothing left out."""
-    if now.interrupted:
-        return now.record.settled(now.interrupted, record.UNCHECKED)
-    if not now.serving or now.record.matches(now.serving) or dict(move.after) == dict(now.serving):
-        return now.record
-    before = now.record.serving or {}
-    if now.record.moves:
-        job.console.warn(
-            f"The traffic was moved without these commands: the record says {describe(before)}, "
-            f"and it is {describe(now.serving)}."
-        )
-    seen = Move(record.SEEN, before, now.serving, "?", job.stamp(), record.UNCHECKED)
-    return now.record.having(seen)
+def begin(
+    job: Job, now: Situation, move: Move, change: Callable[[Record], Record] = lambda known: known
+) -> None:
+    """Write into the record that a move begins, and what else changes with it.
 
-
-def begin(job: Job, now: Situation, move: Move, change: Callable[[Record], Record]) -> Record:
-    """Write into the record that a move begins, unless the record has changed since `now`."""
-    new = change(catch_up(job, now, move)).having(move)
-    try:
-        job.ledger.write(new, now.tag)
-    except ConflictError as error:
-        raise RefusedError(
-            "someone else has just moved, or is moving, the traffic",
-            why=error.why,
-            then=f"{STATUS}; then repeat this command if it is still right",
-        ) from error
-    return new
-
-
-def carry_out(job: Job, move: Move, *, recorded: Move | None = None) -> None:
-    """Make a move that `begin` has recorded; raise unless the traffic is as wanted in the end.
-
-    `recorded` is the move in the record that this one belongs to, if it is not recorded itself.
+    Raise ConflictError if someone else has written the record since `now`.
     """
-    recorded = recorded or move
-    job.console.step(f"Moving traffic: {describe(move.before)} -> {describe(move.after)}")
+    # A move to what serves already only says that it was checked: so nothing was left out.
+    known = now.record if move.after == now.serving else catch_up(job, now)
+    job.ledger.write(change(known).having(move), now.tag)
+
+
+def carry_out(job: Job, now: Situation, move: Move) -> None:
+    """Make a move that `begin` has recorded; raise unless the traffic is as wanted in the end."""
+    expected = [move.before]
+    if now.pending:  # its request may take effect only now, and its run then gives way
+        expected += [now.pending.before, now.pending.after]
+    try:
+        _move(job, move, expected)
+    except AlarmError:
+        raise  # it may still take place
+    except DeliveryError:
+        end(job, move, record.NEVER)
+        raise
+
+
+def end(job: Job, move: Move, outcome: str) -> bool:
+    """Write down how a move ended. Return whether it is still the newest one."""
+    try:
+        known = job.ledger.update(lambda old: old.ended(move, outcome))
+    except DeliveryError as error:
+        job.console.warn(
+            f"The record could not be written ({error.why or error.what}): it does not say yet "
+            f"that this move ended as: {outcome}. The next command will look for itself."
+        )
+        return True
+    return _deciding(known, move) is move
+
+
+def check_production(job: Job, move: Move) -> str:
+    """Check production after a move, and record how it ended. Return the public address.
+
+    If production fails, move the traffic back where there is a way back; end in an error.
+    """
+    try:
+        url = job.target.url()
+        job.console.step(f"Checking production: {url}")
+        finding = job.probe.public(url, move.after, job.timeout)
+        if not finding.healthy:
+            job.console.warn(f"Production fails its check: {finding.why}")
+            _react(job, move, finding.why)
+    except CommandError as error:
+        raise AlarmError(
+            "the traffic was moved, and then production could not be looked after",
+            why=f"{error.what}\n{error.why}".rstrip(),
+            then=f"{STATUS}; then repeat this command, or: {ROLLBACK}",
+        ) from error
+    if not end(job, move, record.HEALTHY):
+        raise RefusedError(
+            "production is healthy, but someone else has moved the traffic meanwhile", then=STATUS
+        )
+    return url
+
+
+def _react(job: Job, move: Move, why: str) -> NoReturn:
+    """Do what can be done about a production that fails; this always ends in an error."""
+    now = job.target.serving()
+    if now != move.after:
+        if not end(job, move, record.UNCHECKED):
+            job.production = Production(State.CHANGED, f"by someone else: {describe(now)}")
+            raise _overtaken()  # what serves now is the other run's to look after
+        raise _left_to_others(job, why, f": {describe(now)}")
+    job.production = Production(
+        State.CHANGED, f"not healthy: {describe(move.after)} (before: {describe(move.before)})"
+    )
+    if move.way_back:
+        _restore(job, move, why)
+    end(job, move, record.FAILED)
+    raise AlarmError(
+        f"production fails its check with {describe(move.after)}"
+        + ("" if move.before else "; nothing served before"),
+        why=why,
+        then=f"{STATUS}; then {ROLLBACK} VERSION, or deliver a commit that fixes it",
+    )
+
+
+def _restore(job: Job, move: Move, why: str) -> NoReturn:
+    """Move traffic back; this always ends in an error."""
+    end(job, move, record.RESTORING)
+    try:
+        _move(job, replace(move, outcome=record.RESTORING), [move.after])
+    except RefusedError as error:
+        end(job, move, record.FAILED)
+        raise _left_to_others(job, f"{why}\n{error.why}") from error
+    except DeliveryError as error:
+        if not isinstance(error, AlarmError):  # after which it may still take place
+            end(job, move, record.FAILED)
+        raise AlarmError(
+            "production fails its check, and moving the traffic back failed too",
+            why=f"{why}\n{error.what}\n{error.why}".rstrip(),
+            then=f"{ROLLBACK}, at once; then {STATUS}",
+        ) from error
+    end(job, move, record.RESTORED)
+    job.production = Production(State.RESTORED, f"as before: {describe(move.before)}")
+    raise RestoredError(
+        f"production failed its check with {describe(move.after)}, so the traffic was moved back",
+        why=why,
+        then="deliver a commit that fixes it; the version is still there to look at",
+    )
+
+
+def _move(job: Job, move: Move, expected: list[Split]) -> None:
+    """Set the traffic as a recorded move wants it, while what serves is one of `expected`."""
+    job.console.step(f"Moving traffic: {describe(expected[0])} -> {describe(move.wanted)}")
     was, waits = job.production, pauses(1, longest=16)
     for attempt in range(ATTEMPTS):
-        _refuse_overtaken(job, recorded)
-        _refuse_changed(job, move)
+        if _newest(job, move) is not move:
+            raise _overtaken()
+        # The last look before the request: between the two nothing may take long.
+        now = job.target.serving()
+        if now == move.wanted:
+            break
+        if now not in expected:
+            raise RefusedError(
+                "the traffic was changed by someone else in the meantime",
+                why=f"it was {describe(expected[0])}, and is {describe(now)}",
+                then=LOOK_AGAIN,
+            )
         if not job.dry_run:
             job.production = Production(
                 State.UNKNOWN,
-                f"traffic was being moved to {describe(move.after)}, from {describe(move.before)}",
+                f"traffic was being moved to {describe(move.wanted)}, from {describe(now)}",
             )
         try:
-            job.target.set_traffic(move.after)
+            job.target.set_traffic(move.wanted)
         except UnsettledError as error:
-            raise AlarmError(
-                f"{error.what}; whether the traffic will move is not known yet",
-                why=error.why,
-                then=f"wait a minute, then {STATUS}; then repeat this command, or: {ROLLBACK}",
-            ) from error
+            raise _not_known(error) from error
         except CommandError as error:
             job.production = was
             if not error.transient or attempt == ATTEMPTS - 1:
-                settle(job, move, record.NEVER)
                 raise
             pause = next(waits)
             last = (error.why or error.what).splitlines()[-1]
@@ -116,149 +191,82 @@ def carry_out(job: Job, move: Move, *, recorded: Move | None = None) -> None:
             job.sleep(pause)
         else:
             break
-    if not job.dry_run:
-        job.production = Production(
-            State.CHANGED,
-            f"not yet checked: {describe(move.after)} (before: {describe(move.before)})",
-        )
-
-
-def _refuse_overtaken(job: Job, move: Move) -> None:
-    """Give way to a run that has recorded a move of its own since."""
-    if job.dry_run or _is_newest(job.ledger.read()[0], move):
-        return
-    raise RefusedError(
-        "someone else is moving the traffic",
-        why="the record of deliveries has a newer move than this one",
-        then=f"{STATUS}; then repeat this command if it is still right",
-    )
-
-
-def _refuse_changed(job: Job, move: Move) -> None:
-    """Look for the last time before the request: between the two nothing may take long."""
-    now = job.target.serving()
-    if dict(now) == dict(move.before):
-        return
-    settle(job, move, record.NEVER)
-    raise RefusedError(
-        "the traffic was changed by someone else in the meantime",
-        why=f"it was {describe(move.before)}, and is {describe(now)}",
-        then=f"{STATUS}; then repeat this command if it is still right",
-    )
-
-
-def settle(job: Job, move: Move, outcome: str) -> bool:
-    """Write down how a move ended; whether it is still the newest one.
-
-    If it is not, somebody else has taken over, and has written down what became of it.
-    """
     if job.dry_run:
-        return True
-
-    def settled(old: Record) -> Record:
-        return old.settled(move, outcome) if _is_newest(old, move) else old
-
-    try:
-        known = job.ledger.update(settled)
-    except DeliveryError as error:
-        job.console.warn(
-            f"The record could not be written ({error.why or error.what}): it does not say yet "
-            f"that this ended as: {outcome}. The next command will look for itself."
-        )
-        return True
-    return _is_newest(known, move)
-
-
-def _is_newest(known: Record, move: Move) -> bool:
-    return not known.moves or known.moves[-1].id == move.id
-
-
-def check_production(job: Job, move: Move, *, on_failure: str) -> str:
-    """Check production after a move; settle it, or end in an error. Return the public address.
-
-    `on_failure` is RESTORED to move the traffic back, or FAILED to leave it.
-    """
-    url = job.target.url()
-    job.console.step(f"Checking production: {url}")
-
-    def moved() -> bool:
-        try:
-            return dict(job.target.serving()) != dict(move.after)
-        except DeliveryError:  # asked in passing: the check goes on
-            return False
-
-    finding = job.probe.public(url, move.after, job.timeout, moved)
-    if finding.healthy:
-        if not settle(job, move, record.HEALTHY):
-            raise RefusedError(
-                "production is healthy, but someone else has moved the traffic meanwhile",
-                then=STATUS,
-            )
-        return url
-    job.console.warn(f"Production fails its check: {finding.why}")
-    now = job.target.serving()
-    if dict(now) != dict(move.after):
-        return _somebody_else_moved(job, move, now, finding.why, on_failure)
-    if on_failure == record.RESTORED and move.before:
-        _restore(job, move, finding.why)
-    settle(job, move, record.FAILED)
+        return
     job.production = Production(
         State.CHANGED,
-        f"not healthy: {describe(move.after)} (before: {describe(move.before)})",
+        f"not yet checked: {describe(move.wanted)} (before: {describe(expected[0])})",
     )
-    raise AlarmError(
-        f"production fails its check with {describe(move.after)}"
-        + ("" if move.before else "; nothing served before"),
-        why=finding.why,
-        then=f"{STATUS}; then {ROLLBACK} VERSION, or deliver a commit that fixes it",
-    )
+    try:
+        _give_way(job, move)
+    except CommandError as error:
+        raise AlarmError(
+            "someone else's newer move was overwritten, and could not be put right",
+            why=f"{error.what}\n{error.why}".rstrip(),
+            then=f"{STATUS}; then promote the version that should serve",
+        ) from error
 
 
-def _somebody_else_moved(job: Job, move: Move, now: Split, why: str, on_failure: str) -> str:
-    """Leave production to whoever moved it since, unless that was a run that had given way.
+def _give_way(job: Job, move: Move) -> None:
+    """Put the traffic right where our request took effect after that of a newer move.
 
-    Its request may have been on its way already. The record decides: its newest move is ours.
+    Raise RefusedError if there is a newer move.
     """
-    known, _ = job.ledger.read()
-    late = any(m.outcome == record.NEVER and dict(m.after) == dict(now) for m in known.moves)
-    if late and known.moves and known.moves[-1].id == move.id:
-        job.console.warn("An older move took effect late: moving the traffic again.")
-        again = replace(move, before=now)
-        carry_out(job, again, recorded=move)
-        return check_production(job, move, on_failure=on_failure)
-    settle(job, move, record.UNCHECKED)
-    job.production = Production(State.CHANGED, f"by someone else: {describe(now)}")
-    raise AlarmError(
+    ours = [move.wanted]
+    for pause in islice(pauses(1, longest=16), ATTEMPTS):
+        newest = _newest(job, move)
+        if newest is move:
+            return
+        now = job.target.serving()
+        job.production = Production(State.CHANGED, f"by someone else: {describe(now)}")
+        at_it = newest.outcome == record.MOVING and now == newest.before
+        if at_it or now == newest.wanted or now not in ours:
+            raise _overtaken()
+        job.console.warn(f"The move by {newest.by} is newer: moving the traffic as that wants it.")
+        ours.append(newest.wanted)
+        try:
+            job.target.set_traffic(newest.wanted)
+        except CommandError as error:
+            if not error.transient:
+                raise
+            job.sleep(pause)
+    raise CommandError(f"the traffic could not be moved in {ATTEMPTS} attempts")
+
+
+def _newest(job: Job, move: Move) -> Move:
+    """Return the move that decides what serves: this one, unless another was recorded since."""
+    if job.dry_run:
+        return move
+    try:
+        return _deciding(job.ledger.read()[0], move)
+    except RecordError:  # nobody else can have recorded one, either
+        return move
+
+
+def _deciding(known: Record, move: Move) -> Move:
+    return move if known.last is None or known.last.id == move.id else known.last
+
+
+def _overtaken() -> RefusedError:
+    return RefusedError(
+        "someone else is moving the traffic, or has just moved it",
+        why="their move is the newer one in the record of deliveries",
+        then=LOOK_AGAIN,
+    )
+
+
+def _left_to_others(job: Job, why: str, detail: str = "") -> AlarmError:
+    job.production = Production(State.CHANGED, f"by someone else{detail}")
+    return AlarmError(
         "production fails its check; someone else has moved the traffic since, so it was left",
         why=why,
         then=STATUS,
     )
 
 
-def _restore(job: Job, move: Move, why: str) -> NoReturn:
-    """Move traffic back; this always ends in an error."""
-    job.production = Production(
-        State.CHANGED, f"not healthy: {describe(move.after)} (before: {describe(move.before)})"
-    )
-    back = replace(move, before=move.after, after=move.before, id="")
-    try:
-        carry_out(job, back, recorded=move)
-    except RefusedError as error:
-        raise AlarmError(
-            "production fails its check; someone else has moved the traffic since, so it was left",
-            why=f"{why}\n{error.why}",
-            then=STATUS,
-        ) from error
-    except DeliveryError as error:
-        raise AlarmError(
-            "production fails its check, and moving the traffic back failed too",
-            why=f"{why}\n{error.what}\n{error.why}".rstrip(),
-            then=f"{ROLLBACK}, at once; then {STATUS}",
-        ) from error
-    settle(job, move, record.RESTORED)
-    job.production = Production(State.RESTORED, f"as before: {describe(move.before)}")
-    raise RestoredError(
-        f"production failed its check with {describe(move.after)}, so the traffic was moved back",
-        why=why,
-        then="deliver a commit that fixes it; the version is still there to look at",
+def _not_known(error: UnsettledError) -> AlarmError:
+    return AlarmError(
+        f"{error.what}; whether the traffic will move is not known yet",
+        why=error.why,
+        then=f"wait a minute, then {STATUS}; then repeat this command, or: {ROLLBACK}",
     )

@@ -18,8 +18,9 @@ from delivery.backoff import pauses
 from delivery.console import Console
 from delivery.splits import ALL, Split
 
-REQUEST_TIMEOUT = 10.0
-SHORT = 0.5  # seconds; pauses below are too short to ask what else may be wrong
+REQUEST_TIMEOUT = 10.0  # seconds
+SHORTEST_TIMEOUT = 0.1  # when no time is left
+SHORT = 0.5  # pauses below are too short to ask what else may be wrong
 MOST_BYTES = 64 * 1024
 
 # A version that crashes answers each request with the same error, at once. When it has done so
@@ -50,11 +51,8 @@ class Probe(Protocol):
     def version(self, url: str, revision: str, timeout: float) -> Finding:
         """Wait until a version's own address is healthy and runs this revision."""
 
-    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
-        """Wait until the public address is healthy, with every version of the split behind it.
-
-        `moved` tells that somebody has moved the traffic since, which makes waiting pointless.
-        """
+    def public(self, url: str, split: Split, timeout: float) -> Finding:
+        """Wait until the public address is healthy, with every version of the split behind it."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,18 @@ Fetch = Callable[[str, float], Reply]
 
 
 @dataclass(frozen=True)
+class _Answer:
+    """What one request found; `why` says what is wrong, if anything is."""
+
+    revision: str = ""
+    why: str = ""
+    reached: bool = True
+    stubborn: bool = False  # as a version answers that is broken, not one that is slow or absent
+
+
+@dataclass(frozen=True)
 class _Look:
-    """One look, and the kind of answer that only a broken version gives, if it was one."""
+    """What one look found, and what a broken version would answer each time, if that was it."""
 
     finding: Finding
     broken: str = ""
@@ -96,25 +104,23 @@ class HttpProbe:
 
     def version(self, url: str, revision: str, timeout: float) -> Finding:
         """Ask for /health, then for /, until both are well or the version is surely broken."""
-        return self._until(url, lambda left: self._look(url, {revision}, left), timeout)
+        return self._until(url, lambda end: self._look(url, {revision}, end), timeout)
 
-    def public(self, url: str, split: Split, timeout: float, moved: Callable[[], bool]) -> Finding:
+    def public(self, url: str, split: Split, timeout: float) -> Finding:
         """Ask as visitors do; with several versions, often enough to have met each of them."""
 
-        def look(left: float) -> _Look:
+        def look(end: float) -> _Look:
             if len(split) > 1:
-                return self._sample(url, split, left)
-            return self._look(url, split, left)
+                return self._sample(url, split, end)
+            return self._look(url, split, end)
 
-        return self._until(url, look, timeout, moved)
+        return self._until(url, look, timeout)
 
-    def _until(
-        self,
-        url: str,
-        look: Callable[[float], _Look],
-        timeout: float,
-        moved: Callable[[], bool] = lambda: False,
-    ) -> Finding:
+    def _until(self, url: str, look: Callable[[float], _Look], timeout: float) -> Finding:
+        """Look until all is well, the time is over, or the version is surely broken.
+
+        `look` is told when, by the clock, it must have ended.
+        """
         if not url:
             return Finding(healthy=False, why="it has no address", reached=False)
         start = last_word = self.clock()
@@ -122,8 +128,7 @@ class HttpProbe:
         reached = False
         broken, since, answers = "", start, 0
         while True:
-            left = start + timeout - self.clock()
-            seen = look(min(REQUEST_TIMEOUT, max(left, 0.1)))
+            seen = look(start + timeout)
             finding = seen.finding
             reached = reached or finding.reached
             if finding.healthy:
@@ -135,8 +140,7 @@ class HttpProbe:
             surely = broken and answers >= BROKEN_ANSWERS and now - since >= BROKEN_AFTER
             pause = next(waits)
             elapsed = now - start
-            late = elapsed + pause >= timeout
-            if surely or late or (pause > SHORT and moved()):
+            if surely or elapsed + pause >= timeout:
                 why = f"after {elapsed:.0f} s: {finding.why}"
                 if surely:
                     why += f" ({answers} times in a row)"
@@ -146,54 +150,54 @@ class HttpProbe:
                 self.console.waiting(finding.why, elapsed)
             self.sleep(pause)
 
-    def _look(self, url: str, revisions: Collection[str], timeout: float) -> _Look:
-        base = url.rstrip("/")
-        for where, expected in ((f"{base}/health", revisions), (f"{base}/", None)):
-            try:
-                reply = self.fetch(where, timeout)
-            except UnreachableError as error:
-                why = f"{where} cannot be reached: {error}"
-                return _Look(Finding(healthy=False, why=why, reached=False))
-            except NoReplyError as error:
-                return _Look(Finding(healthy=False, why=f"{where} does not answer: {error}"))
-            why = _judge(reply, expected)
-            if why:
-                # Only these: a front end may still be leading to the version before.
-                stubborn = reply.status in {500, 502} or reply.location
-                return _Look(Finding(healthy=False, why=f"{where} {why}"), why if stubborn else "")
+    def _look(self, url: str, revisions: Collection[str], deadline: float) -> _Look:
+        for path, expected in (("/health", revisions), ("/", None)):
+            answer = self._ask(url.rstrip("/") + path, expected, deadline)
+            if answer.why:
+                finding = Finding(healthy=False, why=answer.why, reached=answer.reached)
+                return _Look(finding, answer.why if answer.stubborn else "")
         return _Look(Finding(healthy=True))
 
-    def _sample(self, url: str, split: Split, timeout: float) -> _Look:
+    def _sample(self, url: str, split: Split, deadline: float) -> _Look:
         """Ask so often that every version should be among the answers; all must be well."""
         size = min(math.ceil(SURE * ALL / min(split.values())), LARGEST_SAMPLE)
-        base = url.rstrip("/")
-        paths = [f"{base}/health", f"{base}/"]
-
-        def ask(number: int) -> tuple[str, str]:
-            where = paths[number % 2]
-            try:
-                reply = self.fetch(where, timeout)
-            except UnreachableError as error:
-                return "", f"{where} cannot be reached: {error}"
-            except NoReplyError as error:
-                return "", f"{where} does not answer: {error}"
-            why = _judge(reply, set(split) if number % 2 == 0 else None)
-            return _revision(reply) if not why else "", why and f"{where} {why}"
-
+        health, page = (url.rstrip("/") + path for path in ("/health", "/"))
+        questions: list[tuple[str, Collection[str] | None]] = [(health, split), (page, None)] * size
         with ThreadPoolExecutor(VISITORS) as visitors:
-            answers = list(visitors.map(ask, range(2 * size)))
-        wrong = [why for _, why in answers if why]
+            try:
+                asked = [visitors.submit(self._ask, *each, deadline) for each in questions]
+                answers = [each.result() for each in asked]
+            except BaseException:  # a signal: ask no more
+                visitors.shutdown(cancel_futures=True)
+                raise
+        wrong = [answer for answer in answers if answer.why]
         if wrong:
-            why = f"{len(wrong)} of {len(answers)} requests: {wrong[0]}"
-            reached = any(revision for revision, _ in answers) or not all(
-                "cannot be reached" in each for each in wrong
-            )
-            return _Look(Finding(healthy=False, why=why, reached=reached), "a share of errors")
-        missing = sorted(set(split) - {revision for revision, _ in answers})
+            why = f"{len(wrong)} of {len(answers)} requests: {wrong[0].why}"
+            reached = any(answer.reached for answer in answers)
+            # How many there are varies, and so does the first of them.
+            stubborn = all(answer.stubborn for answer in wrong)
+            finding = Finding(healthy=False, why=why, reached=reached)
+            return _Look(finding, "a share of errors" if stubborn else "")
+        missing = sorted(set(split) - {answer.revision for answer in answers})
         if missing:
-            why = f"{', '.join(missing)} gave none of {size} answers of {base}/health"
+            why = f"{', '.join(missing)} gave none of {size} answers of {health}"
             return _Look(Finding(healthy=False, why=why))
         return _Look(Finding(healthy=True))
+
+    def _ask(self, where: str, revisions: Collection[str] | None, deadline: float) -> _Answer:
+        left = max(deadline - self.clock(), SHORTEST_TIMEOUT)
+        try:
+            reply = self.fetch(where, min(left, REQUEST_TIMEOUT))
+        except UnreachableError as error:
+            return _Answer(why=f"{where} cannot be reached: {error}", reached=False)
+        except NoReplyError as error:
+            return _Answer(why=f"{where} does not answer: {error}")
+        why = _judge(reply, revisions)
+        if not why:
+            return _Answer(_revision(reply))
+        # Not at once: a front end may still be leading to the version before.
+        stubborn = reply.status in {500, 502} or bool(reply.location)
+        return _Answer(why=f"{where} {why}", stubborn=stubborn)
 
 
 def _judge(reply: Reply, revisions: Collection[str] | None) -> str:
@@ -221,7 +225,7 @@ def _revision(reply: Reply) -> str:
     return revision if isinstance(revision, str) else ""
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows none: a version that sends its visitors elsewhere is not the one to look at."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
@@ -231,7 +235,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def fetch(url: str, timeout: float) -> Reply:
     """GET a URL: TLS verified (SSL_CERT_FILE works), proxies used, no redirect followed."""
     context = ssl.create_default_context()
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
+    opener = urllib.request.build_opener(NoRedirect, urllib.request.HTTPSHandler(context=context))
     request = urllib.request.Request(  # noqa: S310 - the URL comes from the target, not from a user
         url, headers={"User-Agent": "delivery", "Cache-Control": "no-cache"}
     )
@@ -241,7 +245,7 @@ def fetch(url: str, timeout: float) -> Reply:
             return Reply(response.status, _read(response, deadline))
     except urllib.error.HTTPError as error:
         with error:
-            redirect = 300 <= error.code < 400  # noqa: PLR2004
+            redirect = 300 <= error.code < 400
             return Reply(
                 error.code, location=error.headers.get("Location", "?") if redirect else ""
             )

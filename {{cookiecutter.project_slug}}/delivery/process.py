@@ -21,7 +21,10 @@ WHERE_TO_GET = {
     "git": "install git: https://git-scm.com/downloads",
 }
 # What no program needs that we start: who needs a credential is handed a file.
-SECRETS = ("GAE_KEY", "GITLAB_OIDC_TOKEN", "GITLAB_TOKEN", "CI_JOB_TOKEN", "CI_REGISTRY_PASSWORD")
+SECRETS = (
+    *("GAE_KEY", "GITLAB_OIDC_TOKEN", "GITLAB_TOKEN", "CI_JOB_TOKEN", "CI_REPOSITORY_URL"),
+    *("CI_REGISTRY_PASSWORD", "CI_DEPLOY_PASSWORD", "CI_DEPENDENCY_PROXY_PASSWORD"),
+)
 PIPES_CLOSE = 2.0  # seconds for what a stopped program left behind to let go of its output
 
 
@@ -41,7 +44,7 @@ class Runner:
         """Return the environment without the secrets in it."""
         return {name: value for name, value in self.environ.items() if name not in SECRETS}
 
-    def read(  # noqa: PLR0913 - each but two has a default
+    def read(
         self,
         argv: Sequence[str],
         *,
@@ -95,10 +98,13 @@ class Runner:
                 # What it started in a session of its own may hold the pipes open: do not wait.
                 with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
                     child.communicate(timeout=PIPES_CLOSE)
+                for pipe in (child.stdout, child.stderr):
+                    if pipe is not None:  # pragma: no branch - for the type checker
+                        pipe.close()
+                child.poll()
             raise
         finally:
-            if child is not None:
-                self.private.release(child.pid)
+            self.private.release()
         if child.returncode == 0:
             return out
         ending = (
@@ -111,6 +117,10 @@ class Runner:
     def _start(
         self, argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None
     ) -> "subprocess.Popen[str]":
+        # From here on a process for clean-up listens. The program tells it its number before it
+        # does anything else: so not even SIGKILL can end this process at a moment in between.
+        _ = self.private.path
+        posix = os.name != "nt"
         try:
             child = subprocess.Popen(
                 argv,
@@ -123,12 +133,18 @@ class Runner:
                 encoding="utf-8",
                 errors="replace",
                 # Its own group: Ctrl-C reaches us alone, and we end all of it, wrappers included.
-                start_new_session=os.name != "nt",
+                start_new_session=posix,
+                # No other thread is alive when a program is started, so this is safe.
+                preexec_fn=self._announce if posix else None,  # noqa: PLW1509
             )
         except OSError as error:
             raise MisuseError(f"{argv[0]} cannot be started", why=str(error)) from error
-        self.private.guard(child.pid)
+        if not posix:  # pragma: no cover - Windows forks nothing
+            self.private.guard(child.pid)
         return child
+
+    def _announce(self) -> None:  # pragma: no cover - it runs in the program's process
+        self.private.guard(os.getpid())
 
     def _wait(self, child: "subprocess.Popen[str]", doing: str, timeout: float) -> tuple[str, str]:
         start = self.clock()

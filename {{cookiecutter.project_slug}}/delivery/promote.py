@@ -2,9 +2,9 @@
 
 from delivery import moving, record
 from delivery.errors import RefusedError
-from delivery.job import ROLLBACK, Job, Production, State, refuse_review, split_of
-from delivery.moving import Situation
+from delivery.job import ROLLBACK, Job, Production, State, refuse_review
 from delivery.record import Move
+from delivery.situation import Situation, look
 from delivery.splits import ALL, Split, describe, main_version, with_canary
 from delivery.target import Version
 
@@ -18,53 +18,56 @@ def promote(job: Job, given: str | None, *, canary: int | None = None, force: bo
     job.target.login()
     name = job.version(given)
     refuse_review(name)
-    now = moving.look(job)
-    version, versions = job.find(name)
-    serving = split_of(versions)
-    wanted = {name: ALL} if canary is None else with_canary(serving, name, canary)
-    if dict(serving) == dict(wanted) or serving.get(name) == ALL:
-        return _has_it_already(job, now, serving, wanted)
+    return moving.until_recorded(job, lambda: _promote(job, name, canary, force=force))
+
+
+def _promote(job: Job, name: str, canary: int | None, *, force: bool) -> str:
+    now = look(job)
+    version = job.find(name, now.versions)
+    wanted = {name: ALL} if canary is None else with_canary(now.serving, name, canary)
+    if now.serving == wanted or now.serving.get(name) == ALL:
+        return _has_it_already(job, now)
     for refuse in (_refuse_held, _refuse_older, _refuse_ended_canary):
-        refuse(job, now, name, serving, force=force)
-    _show_commits(job, serving, name)
+        refuse(job, now, name, force=force)
+    _show_commits(job, now.serving, name)
     checked = _refuse_unhealthy(job, version, force=force)
     url = job.target.url()
-    move = Move("canary" if len(wanted) > 1 else "promote", serving, wanted, job.who, job.stamp())
+    verb = record.PROMOTE if len(wanted) == 1 else record.CANARY
+    move = Move(verb, now.serving, wanted, job.who, job.stamp())
     moving.begin(job, now, move, lambda known: known.releasing(name))
-    moving.carry_out(job, move)
+    moving.carry_out(job, now, move)
     if job.dry_run:
         return url
     if not checked:
-        moving.settle(job, move, record.UNCHECKED)
+        moving.end(job, move, record.UNCHECKED)
         job.console.warn("The public address was not checked, because of --force.")
         return url
-    moving.check_production(job, move, on_failure=record.RESTORED)
+    moving.check_production(job, move)
     job.console.done(f"Production is healthy: {describe(wanted)}.")
     return url
 
 
-def _has_it_already(job: Job, now: Situation, serving: Split, wanted: Split) -> str:
+def _has_it_already(job: Job, now: Situation) -> str:
     """End a run that finds nothing to move; one before it may have been killed too early."""
-    known = now.record
-    last = known.last
-    if last and last.outcome == record.HEALTHY and known.matches(serving):
-        job.console.done(f"The traffic is there already: {describe(serving)}. Nothing to do.")
+    last = now.record.last
+    if last and last.outcome == record.HEALTHY and now.record.matches(now.serving):
+        job.console.done(f"The traffic is there already: {describe(now.serving)}. Nothing to do.")
         return job.target.url()
     if job.dry_run:
         return job.target.url()
     move = now.interrupted
     if move:
         job.console.step(f"The traffic was moved by {move.by}, and production not checked yet.")
-        job.production = Production(State.CHANGED, f"by an earlier run: {describe(serving)}")
+        job.production = Production(State.CHANGED, f"by an earlier run: {describe(now.serving)}")
     else:
-        move = Move("promote", {}, serving, job.who, job.stamp())
-        moving.begin(job, now, move, lambda old: old.releasing(next(iter(wanted))))
-    url = moving.check_production(job, move, on_failure=record.RESTORED)
-    job.console.done(f"Production is healthy: {describe(serving)}.")
+        move = Move(record.PROMOTE, {}, now.serving, job.who, job.stamp())
+        moving.begin(job, now, move)
+    url = moving.check_production(job, move)
+    job.console.done(f"Production is healthy: {describe(now.serving)}.")
     return url
 
 
-def _refuse_held(job: Job, now: Situation, name: str, _: Split, *, force: bool) -> None:
+def _refuse_held(job: Job, now: Situation, name: str, *, force: bool) -> None:
     hold = now.record.held.get(name)
     if hold is None:
         return
@@ -76,9 +79,9 @@ def _refuse_held(job: Job, now: Situation, name: str, _: Split, *, force: bool) 
     job.console.warn(f"{name} is promoted by force, although: {hold.why}")
 
 
-def _refuse_older(job: Job, now: Situation, name: str, serving: Split, *, force: bool) -> None:
+def _refuse_older(job: Job, now: Situation, name: str, *, force: bool) -> None:
     announced = now.announced.after if now.announced else {}  # by a run that may be at it
-    others = {*serving, *announced} - {name}
+    others = {*now.serving, *announced} - {name}
     newer = sorted(other for other in others if job.is_newer(other, name))
     if not newer:
         return
@@ -91,16 +94,14 @@ def _refuse_older(job: Job, now: Situation, name: str, serving: Split, *, force:
     job.console.warn(f"{name} is older than {', '.join(newer)}, and is promoted by force.")
 
 
-def _refuse_ended_canary(
-    job: Job, now: Situation, name: str, serving: Split, *, force: bool
-) -> None:
+def _refuse_ended_canary(job: Job, now: Situation, name: str, *, force: bool) -> None:
     canary = now.record.canary_of(name)
-    if canary is None or name in serving:
+    if canary is None or name in now.serving:
         return
     if not force:
         raise RefusedError(
             f"{name} was a canary, and its share of the traffic was taken away since",
-            why=f"{canary.by} gave it {canary.after[name]:g} %; now it is {describe(serving)}",
+            why=f"{canary.by} gave it {canary.after[name]:g} %; now it is {describe(now.serving)}",
             then=f"find out why; if all is well: promote --force {name}",
         )
     job.console.warn(f"{name} is promoted by force, although its canary was ended.")

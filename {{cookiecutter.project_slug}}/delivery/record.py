@@ -7,12 +7,12 @@ what was rolled back from; the versions themselves cannot tell.
 import json
 import secrets
 from collections.abc import Iterator, Set
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from delivery.errors import DeliveryError
-from delivery.splits import Split, main_version, sole
+from delivery.errors import RecordError
+from delivery.splits import Split, sole
 
 FORMAT = 1
 LONGEST = 200  # moves; at several deliveries a day, weeks
@@ -22,13 +22,30 @@ MOVING = "moving"  # it was begun; until it has another outcome, look at what se
 HEALTHY = "healthy"  # production passed its check
 UNCHECKED = "unchecked"  # it serves, or served, and nobody looked
 FAILED = "failed"  # production failed its check, and the traffic stayed
+RESTORING = "restoring"  # production failed its check, and the traffic is being moved back
 RESTORED = "restored"  # production failed its check, and the traffic was moved back
 NEVER = "never happened"
 
+# What an outcome may still become. Two runs may write down how a move ended (its own, and one that
+# found it without an end): the one that knows less must not overwrite the other.
+_NEXT: dict[str, Set[str]] = {
+    MOVING: {HEALTHY, UNCHECKED, FAILED, RESTORING, RESTORED, NEVER},
+    UNCHECKED: {HEALTHY, FAILED, RESTORING, RESTORED},
+    HEALTHY: {FAILED, RESTORING, RESTORED},
+    RESTORING: {HEALTHY, FAILED, RESTORED},
+    FAILED: {RESTORED},
+    RESTORED: set(),
+    NEVER: set(),
+}
+_OPEN = {MOVING, RESTORING}
 _SERVED = {HEALTHY, UNCHECKED}
-_WORDS = {MOVING, HEALTHY, UNCHECKED, FAILED, RESTORED, NEVER}
+_FAILED = {FAILED, RESTORING, RESTORED}
 
-SEEN = "seen"  # the verb of a move that somebody made without these verbs
+# The verb of a move: one of these, or SEEN where somebody moved traffic without these verbs.
+PROMOTE = "promote"
+CANARY = "canary"
+ROLLBACK = "rollback"
+SEEN = "seen"
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,33 @@ class Move:
     at: datetime
     outcome: str = MOVING
     id: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has recorded yet how it ended."""
+        return self.outcome in _OPEN
+
+    @property
+    def wanted(self) -> Split:
+        """What should serve because of this move."""
+        return self.before if self.outcome in {RESTORING, RESTORED} else self.after
+
+    @property
+    def version(self) -> str | None:
+        """The version that the move was made for: the one that gained most."""
+        return max(
+            self.after,
+            key=lambda version: (self.after[version] - self.before.get(version, 0), version),
+            default=None,
+        )
+
+    @property
+    def way_back(self) -> Split:
+        """What to restore if production fails; empty where there is nothing.
+
+        What served before a rollback is what somebody wanted to leave.
+        """
+        return {} if self.verb == ROLLBACK else self.before
 
 
 @dataclass(frozen=True)
@@ -68,23 +112,28 @@ class Record:
     def serving(self) -> Split | None:
         """What serves according to the record, or None where it does not say."""
         last = self.last
-        if last is None or last.outcome == MOVING:
-            return None
-        return last.before if last.outcome == RESTORED else last.after
+        return None if last is None or last.is_open else last.wanted
 
     @property
     def pending(self) -> Move | None:
         """The newest move, if nobody has written down yet how it ended."""
-        return self.moves[-1] if self.moves and self.moves[-1].outcome == MOVING else None
+        return self.moves[-1] if self.moves and self.moves[-1].is_open else None
 
     def having(self, move: Move) -> "Record":
         """Add a move."""
         return replace(self, moves=(*self.moves, move)[-LONGEST:])
 
-    def settled(self, move: Move, outcome: str) -> "Record":
-        """Write down how a move ended."""
-        ended = tuple(replace(m, outcome=outcome) if m.id == move.id else m for m in self.moves)
-        return replace(self, moves=ended)
+    def ended(self, move: Move, outcome: str) -> "Record":
+        """Write down how a move ended, unless something better is known already."""
+        return replace(
+            self,
+            moves=tuple(
+                replace(each, outcome=outcome)
+                if each.id == move.id and outcome in _NEXT[each.outcome]
+                else each
+                for each in self.moves
+            ),
+        )
 
     def holding(self, versions: set[str], hold: Hold) -> "Record":
         """Put versions on hold."""
@@ -120,9 +169,9 @@ class Record:
         return {version for version, _, good in self._newest_first() if good}
 
     def failed(self, version: str) -> Move | None:
-        """Return the move after which production failed, if it was the version's newest."""
+        """Return the move to the version after which production failed, if it was its newest."""
         for move in reversed(self.moves):
-            if move.outcome in {FAILED, RESTORED} and main_version(move.after) == version:
+            if move.outcome in _FAILED and move.version == version:
                 return move
             if move.outcome in _SERVED and version in move.after:
                 return None
@@ -138,19 +187,19 @@ class Record:
     def _newest_first(self) -> Iterator[tuple[str, Move, bool]]:
         for move in reversed(self.moves):
             version = sole(move.after)
-            if version and move.outcome in _SERVED | {FAILED, RESTORED}:
+            if version and move.outcome in _SERVED | _FAILED:
                 yield version, move, move.outcome in _SERVED
 
 
 def dump(record: Record) -> str:
     """Write a record as text, for people to read, too."""
-    moves = [{**asdict(move), "at": _text(move.at)} for move in record.moves]
+    moves = [{**vars(move), "at": _text(move.at)} for move in record.moves]
     held = {version: {"why": h.why, "at": _text(h.at)} for version, h in record.held.items()}
     return json.dumps({"format": FORMAT, "moves": moves, "held": held}, indent=1) + "\n"
 
 
 def load(text: str) -> Record:
-    """Read a record; empty text is an empty record. Raise DeliveryError for anything else."""
+    """Read a record; empty text is an empty record. Raise RecordError for what is none."""
     if not text.strip():
         return Record()
     try:
@@ -159,11 +208,16 @@ def load(text: str) -> Record:
         held = {str(k): Hold(str(h["why"]), _time(h["at"])) for k, h in raw["held"].items()}
         return Record(tuple(_move(each) for each in raw["moves"]), held)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeliveryError("the record of deliveries cannot be read", why=repr(error)) from error
+        raise RecordError(
+            "the record of deliveries cannot be read",
+            why=f"{type(error).__name__}: {error}",
+            then="bin/upgrade, if a newer delivery/ has written it; to go back meanwhile, name the"
+            " version: python -m delivery rollback VERSION",
+        ) from error
 
 
 def _move(raw: dict[str, Any]) -> Move:
-    _known(raw["outcome"], _WORDS, "outcome")
+    _known(raw["outcome"], _NEXT.keys(), "outcome")
     return Move(
         verb=str(raw["verb"]),
         before=_split(raw["before"]),

@@ -13,13 +13,13 @@ _state = {"deferring": 0, "waiting": 0}
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
     """Raise Interrupted at the first SIGINT, SIGTERM or SIGHUP, so that everything is put away."""
-    signals = [
-        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-    ]
+    named = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+    # What is ignored from the start stays so: under nohup, say, SIGHUP is to have no effect.
+    signals = [each for each in named if each and signal.getsignal(each) != signal.SIG_IGN]
 
     def end(signum: int, _frame: FrameType | None) -> None:
         for each in signals:  # once is enough: a second one must not cut the tidying up short
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, _ignore)
         if _state["deferring"]:
             _state["waiting"] = signum
         else:
@@ -46,6 +46,10 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _state["deferring"] -= 1
-    if _state["waiting"] and not _state["deferring"]:
-        signum, _state["waiting"] = _state["waiting"], 0
-        raise Interrupted(signum)
+        if _state["waiting"] and not _state["deferring"]:
+            signum, _state["waiting"] = _state["waiting"], 0
+            raise Interrupted(signum)
+
+
+def _ignore(_signum: int, _frame: FrameType | None) -> None:
+    """Do nothing; unlike SIG_IGN, a program that is started now does not inherit it."""

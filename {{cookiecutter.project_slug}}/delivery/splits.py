@@ -1,10 +1,8 @@
 """Traffic splits, and what can be said of them without asking anyone."""
 
-from collections.abc import Mapping
-
 from delivery.errors import DeliveryError
 
-Split = Mapping[str, float]
+Split = dict[str, float]
 """Per cent of the traffic by version, above zero; together 100, or empty when nothing serves."""
 
 ALL = 100.0

@@ -1,6 +1,6 @@
 """verify: checks a version on its own address; one that fails and never served is deleted."""
 
-from delivery.errors import DeliveryError
+from delivery.errors import DeliveryError, RecordError
 from delivery.job import ROLLBACK, Job
 
 
@@ -12,7 +12,7 @@ def verify(job: Job, given: str | None) -> str:
 
 def verify_version(job: Job, name: str) -> str:
     """Check a version that is deployed; delete it when it fails and is of no use to anyone."""
-    version, _ = job.find(name)
+    version = job.find(name)
     finding = job.inspect(version)
     if finding.healthy:
         job.console.done(f"{name} is healthy.")
@@ -25,20 +25,13 @@ def verify_version(job: Job, name: str) -> str:
             then=f"check the network (and SSL_CERT_FILE), then: python -m delivery verify {name}",
         )
     log = last_lines(job, name)
-    share = job.target.serving().get(name)  # read again: the check may have taken minutes
-    if share:
+    of_use, then = _of_use(job, name)
+    if of_use:
         raise DeliveryError(
-            f"{name} is not healthy; it was not deleted, because it has {share:g} % of the traffic",
+            f"{name} is not healthy; it was not deleted, because {of_use}",
             why=finding.why,
             log=log,
-            then=f"{ROLLBACK}, or deliver a commit that fixes it",
-        )
-    if name in job.ledger.read()[0].served():
-        raise DeliveryError(
-            f"{name} is not healthy; it was not deleted, because it has served before",
-            why=finding.why,
-            log=log,
-            then="if what it needs is out of order, repair that; nothing else is to be done",
+            then=then,
         )
     job.target.delete([name])
     raise DeliveryError(
@@ -47,6 +40,26 @@ def verify_version(job: Job, name: str) -> str:
         log=log,
         then="deliver a commit that fixes it",
     )
+
+
+def _of_use(job: Job, name: str) -> tuple[str, str]:
+    """Say why a version must be kept, and what to do about it; nothing if it need not."""
+    share = job.target.serving().get(name)  # read again: the check may have taken minutes
+    if share:
+        return (
+            f"it has {share:g} % of the traffic",
+            f"{ROLLBACK}, or deliver a commit that fixes it",
+        )
+    try:
+        served = name in job.ledger.read()[0].served()
+    except RecordError as error:
+        return f"it is not known whether it has served: {error.what}", error.then
+    if served:
+        return (
+            "it has served before",
+            "if what it needs is out of order, repair that; nothing else is to be done",
+        )
+    return "", ""
 
 
 def last_lines(job: Job, name: str) -> str:

@@ -11,7 +11,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 
 @pytest.fixture
 def broken(app: Flask) -> FlaskClient:
-    """Give a client of the application with views that fail."""
+    """Return a client of the application with views that fail."""
 
     @app.get("/crash")
     def crash() -> str:

@@ -13,18 +13,18 @@ TRACE = "105445aa7843bc8bf206b12000100000"
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Give the one line that was logged, as the object that it is."""
+    """Return the one line that was logged, parsed."""
     (line,) = capsys.readouterr().err.splitlines()
     entry: dict[str, Any] = json.loads(line)
     return entry
 
 
 def noisy() -> FlaskClient:
-    """Give a client of the application with views that log.
+    """Return a client of the application with views that log.
 
     Tests call it themselves: the log goes to the stderr of that moment, which pytest captures.
     """
-    app = create_app()
+    app = create_app({"SECRET_KEY": "sesame"})
 
     @app.get("/note")
     def note() -> str:
@@ -93,13 +93,13 @@ def test_the_level_is_a_setting(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOG_LEVEL", "error")
-    create_app()
+    create_app({"SECRET_KEY": "sesame"})
     logging.getLogger("shop").warning("only 3 left")
 
     assert capsys.readouterr().err == ""
 
 
-def test_a_level_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_level_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOG_LEVEL", "loud")
 
     with pytest.raises(ValueError, match="LOG_LEVEL is 'LOUD'"):

@@ -36,6 +36,7 @@ _NOISE = (
 _SECRETS = (
     r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*",
     r"ya29\.[\w.-]+",
+    r"\bgl[a-z]{2,8}-[\w.-]{16,}",  # GitLab's
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
 )
 

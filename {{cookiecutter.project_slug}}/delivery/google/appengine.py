@@ -8,7 +8,7 @@ import functools
 import json
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +28,8 @@ SERVICE_ADMIN = "roles/appengine.serviceAdmin"
 # itself gives a build ten minutes unless told otherwise.
 BUILD_TIMEOUT = 15 * 60.0
 LOG_LINES = 20
+LOG_PAGES = 10
+LOG_AGE = timedelta(hours=1)
 DNS_LABEL = 63
 NOT_FOUND = 404
 
@@ -183,6 +185,7 @@ class AppEngine:
             f' AND resource.labels.module_id="{self._service}"'
             f' AND resource.labels.version_id="{version}"'
             ' AND (logName:"stdout" OR logName:"stderr" OR logName:"varlog")'
+            f' AND timestamp>="{datetime.now(UTC) - LOG_AGE:%Y-%m-%dT%H:%M:%SZ}"'
         )
         body = {
             "resourceNames": [f"projects/{self._project}"],
@@ -190,12 +193,19 @@ class AppEngine:
             "orderBy": "timestamp desc",
             "pageSize": LOG_LINES,
         }
-        answer = call(
-            lambda: self._api.request("POST", "logging", "v2/entries:list", body=body).json,
-            "reading the log",
-            "roles/logging.viewer",
-        )
-        return [_line(entry) for entry in reversed(answer.get("entries", []))]
+        entries: list[dict[str, Any]] = []
+        for _ in range(LOG_PAGES):  # a page may be empty, and yet not the last one
+            answer = call(
+                lambda: self._api.request("POST", "logging", "v2/entries:list", body=body).json,
+                "reading the log",
+                "roles/logging.viewer",
+            )
+            entries += answer.get("entries", [])
+            page = answer.get("nextPageToken")
+            if len(entries) >= LOG_LINES or not page:
+                break
+            body["pageToken"] = page
+        return [_line(entry) for entry in reversed(entries[:LOG_LINES])]
 
     def read_record(self) -> Stored:
         """Read the record from the application's bucket."""
@@ -220,12 +230,13 @@ class AppEngine:
     def _object(self) -> Object:
         """Where the record is: in the application's own bucket.
 
-        The other one, for staging, is emptied after 15 days.
+        Where there is none, in the one for staging: what lies there for 15 days is deleted, after
+        which a rollback asks for the name of a version.
         """
-        bucket = self._app.get("defaultBucket")
+        bucket = self._app.get("defaultBucket") or self._app.get("codeBucket")
         if not bucket:
             raise MisuseError(
-                f"the application of {self._project} has no default bucket",
+                f"the application of {self._project} has no bucket",
                 why="the record of deliveries is kept there",
                 then=f"gcloud beta app repair --project={self._project}",
             )

@@ -23,7 +23,7 @@ _OPERATION = re.compile(r"Error Response: \[(\d+)\]")
 _TRANSIENT_CODES = {"8", "10", "14"}
 
 
-def run(  # noqa: PLR0913 - the last two have defaults
+def run(
     runner: Runner,
     *args: str,
     environ: Mapping[str, str],

@@ -32,7 +32,13 @@ _PROVIDER = re.compile(
     r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+"
 )
 _ACCOUNT = re.compile(r"[^@\s/]+@[a-z0-9.-]+\.gserviceaccount\.com")
-LONGEST_SHOWN = 60
+LONGEST_SHOWN = 120
+# What a value that was meant for another variable may hold: part of a key, a word that is longer
+# than any name here, one with the prefix of a token, or of letters and digits at random.
+_SECRET = re.compile(
+    r"(?i:private|secret|password)|[\w+=~-]{33}|\b(?:gl[a-z]{2,8}-|ya29|eyJ|AIza)"
+    r"|(?=[\w+~-]*\d)(?=[\w+~-]*[A-Z])(?=[\w+~-]*[a-z])[\w+~-]{14,}"
+)
 _KEY_FIELDS = ("client_email", "private_key", "private_key_id", "token_uri")
 
 _QUIET = {
@@ -141,7 +147,7 @@ def _endpoint(environ: Mapping[str, str], service: str, default: str) -> str:
 
 def _key(value: str) -> dict[str, Any]:
     """Read a service account's key; whatever is wrong with it, its text is never repeated."""
-    text = value.strip().removeprefix("\ufeff")  # some editors begin a file with this mark
+    text = value.strip("\ufeff \t\r\n")  # some editors begin a file with the first of these
     if not text.startswith("{"):
         try:
             text = Path(text).read_text(encoding="utf-8-sig")
@@ -173,7 +179,7 @@ def _key(value: str) -> dict[str, Any]:
 
 def _shown(value: str) -> str:
     """Repeat a wrong value, unless it may be a key or a token that was pasted there."""
-    plain = len(value) <= LONGEST_SHOWN and value.isprintable() and "private" not in value.lower()
+    plain = len(value) <= LONGEST_SHOWN and value.isprintable() and not _SECRET.search(value)
     return repr(value) if plain else f"a text of {len(value)} characters"
 
 

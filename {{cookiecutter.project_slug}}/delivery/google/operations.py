@@ -42,13 +42,15 @@ class Operations:
             if now - last_word >= console.beat:
                 last_word = now
                 console.waiting(trouble or doing, now - start)
-            self.runner.sleep(next(waits))
             try:
                 operation = self._read(f"v1/{operation['name']}", doing)
+                trouble = ""
             except CommandError as error:
                 trouble = error.why or error.what
                 if happened():
                     return
+            if not operation.get("done"):
+                self.runner.sleep(next(waits))
         failure = operation.get("error")
         if failure:
             raise CommandError(doing, why=str(failure.get("message", "it failed")))

@@ -13,9 +13,11 @@ from urllib.parse import urlencode
 from delivery.backoff import pauses
 from delivery.errors import CommandError
 from delivery.google import advice
+from delivery.probe import NoRedirect
 
 RETRY_FOR = 60.0  # seconds
 TRANSIENT = {408, 409, 429, 500, 502, 503, 504}
+LONGEST_QUOTE = 300  # of a body that is not what it should be
 
 # As gcloud has them, and as its variables CLOUDSDK_API_ENDPOINT_OVERRIDES_... replace them.
 ENDPOINTS = {
@@ -43,9 +45,15 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def json(self) -> Any:
-        """The body, parsed; an empty one is an empty object."""
-        return json.loads(self.body or b"{}")
+    def json(self) -> dict[str, Any]:
+        """The body, parsed; an empty one is an empty object. Anything else is no answer at all."""
+        try:
+            answer = json.loads(self.body or b"{}")
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ApiError(0, f"no answer in JSON: {self.body[:LONGEST_QUOTE]!r}")
+        return answer
 
 
 class ApiError(CommandError):
@@ -76,7 +84,7 @@ class Rest:
         self._clock = clock
         self._sleep = sleep
 
-    def request(  # noqa: PLR0913 - most have defaults
+    def request(
         self,
         method: str,
         service: str,
@@ -137,17 +145,19 @@ def call(request: Callable[[], T], doing: str, role: str) -> T:
 
 
 def _send(request: urllib.request.Request, timeout: float) -> Answer:
+    opener = urllib.request.build_opener(NoRedirect)  # it would take the token along
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310 - see above
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, response.read(), headers)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _error(error.code, error.read()) from None
+        try:
+            with opener.open(request, timeout=timeout) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status, response.read(), headers)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _error(error.code, error.read()) from None
     except urllib.error.URLError as error:
         raise ApiError(0, f"no connection: {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise ApiError(0, f"no answer: {error or type(error).__name__}") from None
+        raise ApiError(0, f"no answer: {str(error) or type(error).__name__}") from None
 
 
 def _error(status: int, body: bytes) -> ApiError:
@@ -159,6 +169,6 @@ def _error(status: int, body: bytes) -> ApiError:
         details = error.get("details", [])
         reasons = [str(each["reason"]) for each in details if "reason" in each]
     except (ValueError, KeyError, TypeError, AttributeError):
-        message = body[:300].decode("utf-8", "replace").strip() or f"HTTP {status}"
+        message = body[:LONGEST_QUOTE].decode("utf-8", "replace").strip() or f"HTTP {status}"
         word, reasons = "", []
     return ApiError(status, f"{word}: {message}" if word else message, next(iter(reasons), ""))

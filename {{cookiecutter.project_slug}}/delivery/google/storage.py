@@ -34,10 +34,11 @@ class Object:
                 self._role,
             )
         except ApiError as error:
-            if error.status == NOT_FOUND and "bucket" not in error.message:
+            if error.status == NOT_FOUND and "bucket does not exist" not in error.message:
                 return Stored("", NONE_YET)
             raise
-        return Stored(answer.body.decode("utf-8"), answer.headers["x-goog-generation"])
+        # A text in ruins must reach record.py, which says so.
+        return Stored(answer.body.decode("utf-8", "replace"), answer.headers["x-goog-generation"])
 
     def write(self, text: str, tag: str) -> str:
         """Replace the object; return its new generation. Raise ConflictError if it has changed."""

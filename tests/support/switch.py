@@ -1,7 +1,5 @@
-"""Steady traffic, and a switch that leads it to containers, as a load balancer does."""
+"""A switch that leads traffic to containers, as a load balancer does."""
 
-import http.client
-import json
 import select
 import socket
 import socketserver
@@ -10,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
-from tests.support.engine import until
+from tests.support.waiting import until
 
 
 class Switch:
@@ -77,45 +75,3 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def finish_request(self, request: Any, client_address: object) -> None:  # noqa: ARG002
         self._connect(request)
-
-
-class Load:
-    """Clients that ask for /health, one request after the other, and never try one again."""
-
-    PAUSE = 0.005
-
-    def __init__(self, port: int, *, keeping: int = 3, closing: int = 2) -> None:
-        """Prepare clients that keep their connection and clients that make a new one each time."""
-        self.answered: Counter[str] = Counter()  # by revision
-        self.lost: list[str] = []
-        self._port = port
-        self._stop = threading.Event()
-        kinds = [True] * keeping + [False] * closing
-        self._threads = [threading.Thread(target=self._ask, args=(kind,)) for kind in kinds]
-
-    def __enter__(self) -> Self:
-        """Start."""
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let every client finish its request."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, keep: bool) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
-        while not self._stop.wait(self.PAUSE):
-            try:
-                connection.request("GET", "/health")
-                with connection.getresponse() as response:
-                    body = json.load(response)
-                self.answered[body["revision"]] += 1
-                if not keep:
-                    connection.close()
-            except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-                self.lost.append(repr(error))
-                connection.close()
-        connection.close()
