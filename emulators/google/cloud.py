@@ -531,10 +531,7 @@ class Google:
 
     def _app_operation(self, *, name: str, **_: Any) -> Answer:
         """Return an operation also while it creates the application."""
-        found = self.gae.admin._operations.get(name)
-        if found is None:
-            raise ApiError(404, f"Operation not found: {name}")
-        return Answer.of(found)
+        return self.gae.admin._operations.get(name)
 
     def _locations(self, *, project: str, **_: Any) -> Answer:
         rows = [{"name": f"apps/{project}/locations/{r}", "locationId": r} for r in REGIONS]

@@ -37,7 +37,6 @@ def begin(
     environ = {k: v for k, v in runner.environ.items() if k not in _DELIVERS}
     account = login.Account(runner, login.login(environ, runner.private, runner.console))
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        token = pool.submit(account.token)  # half a second of gcloud's, while we ask git and glab
         found = _place(runner, options, ask=ask)
         secret = _token(runner, found, ask=ask) if found else ""
         project = _project(runner, options, account, ask=ask)
@@ -49,8 +48,8 @@ def begin(
             with_key=getattr(options, "with_key", False),
             reviews=getattr(options, "reviews", False),
         )
-        words = token.result()
-        api = Rest(lambda: words, runner.environ, clock=runner.clock, sleep=runner.sleep)
+        account.token()  # one start of gcloud, before many threads ask for it
+        api = Rest(account.token, runner.environ, clock=runner.clock, sleep=runner.sleep)
         cloud = Cloud(api, runner.console, runner.clock, runner.sleep)
         gitlab = GitLab(wish.gitlab_url, secret, clock=runner.clock, sleep=runner.sleep)
         yield Context(wish, cloud, gitlab if secret else None, pool), pool
