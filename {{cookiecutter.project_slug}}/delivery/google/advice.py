@@ -79,8 +79,8 @@ def what_next(words: str, role: str) -> str:
                 role = needed
                 break
         return (
-            f"the deploying account needs {role}; on a laptop:\n"
-            "python -m delivery doctor   (it says what is lacking, and what to type)"
+            f"grant the deploying account {role}, then run this again\n"
+            "(python -m delivery doctor, on a laptop, names all that is lacking)"
         )
     if "gcloud app create" in words or "Could not find Application" in words:
         return (
