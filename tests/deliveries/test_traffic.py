@@ -38,11 +38,13 @@ def test_two_promotions_at_once_do_not_interleave(product: Product) -> None:
     gate = product.gae.hold_next("POST", "/upload/storage/.*appspot.com/o")
     with product.start("promote", version) as process:
         assert gate.reached(), "it announces its move in the record"
-        product.must("promote", other)
+        with product.start("promote", other) as newer:
+            assert newer.wait(60) == 0
         gate.release()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 3
-    assert "someone else" in err
+    assert "looking again" in err
+    assert "is older than" in err
     assert product.gae.traffic == {other: 1.0}
 
 
