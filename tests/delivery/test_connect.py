@@ -244,6 +244,7 @@ def test_slow_and_late_things_are_waited_for(laptop: Laptop) -> None:
     laptop.google.gae.admin.latency = 0.1
     laptop.google.iam.late = 1
     laptop.google.gae.fail_next("POST", "projects/demo-project:setIamPolicy", 409)
+    laptop.google.gae.fail_next("PUT", "/storage/v1/b/staging", 412)
     laptop.gitlab.faults.drop_next("POST", "/variables", applied=True)
     laptop.gitlab.faults.fail_next("PUT", "/variables", 503)
     laptop.connect()

@@ -13,7 +13,7 @@ from delivery.google.connect import bindings
 from delivery.google.connect.bindings import Grant
 from delivery.google.rest import ApiError, Rest
 
-BAD, FORBIDDEN, NOT_FOUND, CONFLICT = 400, 403, 404, 409
+BAD, FORBIDDEN, NOT_FOUND, CONFLICT, CHANGED = 400, 403, 404, 409, 412
 PATIENCE = 300.0  # seconds; App Engine takes a minute or two to create an application
 LATE = 180.0  # seconds until what was just made, or switched on, is known everywhere
 
@@ -143,7 +143,8 @@ class Cloud:
                 policy.write(self, wanted)
             except ApiError as error:
                 late = error.status == BAD and "does not exist" in error.message
-                passing = late or error.status == CONFLICT or error.transient
+                # A bucket's policy that has changed can be a 412, another one's is a 409.
+                passing = late or error.transient or error.status == CHANGED
                 if not passing or self.clock() + pause - start > LATE:
                     raise
                 self.console.waiting("an account is not known everywhere yet", self.clock() - start)
