@@ -257,7 +257,7 @@ def test_slow_and_late_things_are_waited_for(laptop: Laptop) -> None:
 def test_what_google_does_not_tell_is_no_obstacle(laptop: Laptop) -> None:
     laptop.google.gae.fail_next("GET", "/billingInfo", 403)
     laptop.google.gae.fail_next("POST", ":testIamPermissions", 403)
-    laptop.google.gae.fail_next("GET", "/locations", 403)
+    laptop.google.gae.fail_next("GET", "/v1/apps/demo-project/locations", 403)
     laptop.google.gae.fail_next("POST", ":getEffectiveOrgPolicy", 403, times=2)
     assert "not known" in laptop.connect()
     laptop.google.gae.fail_next("GET", "/builds", 403)
