@@ -214,7 +214,7 @@ def test_checks_stop_when_a_newer_push_makes_them_pointless(
 @pytest.mark.fast
 @pytest.mark.parametrize("job", [*DELIVERS, *REVIEW])
 def test_whoever_talks_to_google_has_a_token_for_it(pipeline: dict[str, Any], job: str) -> None:
-    token = {"GITLAB_OIDC_TOKEN": {"aud": "https://gitlab.com"}}
+    token = {"GITLAB_OIDC_TOKEN": {"aud": "$CI_SERVER_URL"}}
 
     assert pipeline[job]["id_tokens"] == token
     assert pipeline[job]["timeout"] == "20 minutes"  # Google's token lasts as long as the job may

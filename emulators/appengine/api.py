@@ -64,6 +64,11 @@ class Api:
         self.denied: set[str] = set()
         self.requests: list[Call] = []
         self.unmodelled: list[Call] = []
+        # For emulators of other APIs on the same port: who answers first, and who may do what.
+        self.neighbours: list[Callable[[Request, Call], Answer | None]] = []
+        self.authorize: Callable[[str, str, str], None] = lambda _account, _permission, _bucket: (
+            None
+        )
         self._project = admin.project
         self._tokens = tokens
         self._auth = auth
@@ -167,6 +172,9 @@ class Api:
     def _act(self, request: Request, call: Call) -> Answer:
         path = urlsplit(request.target).path
         try:
+            for neighbour in self.neighbours:
+                if (answer := neighbour(request, call)) is not None:
+                    return answer
             for route in self._routes:
                 match = route.path.fullmatch(path)
                 if match and route.method == request.method:
@@ -194,6 +202,8 @@ class Api:
         """Refuse what `denied` has: a permission, or one on one bucket, as PERMISSION@BUCKET."""
         if self.denied & {permission, f"{permission}@{bucket}"}:
             raise self._denial(permission, account)
+        if self._auth and permission not in (OPEN, SIGNED_IN):
+            self.authorize(account, permission, bucket)
 
     def _denial(self, permission: str, account: str) -> ApiError:
         service = permission.partition(".")[0]

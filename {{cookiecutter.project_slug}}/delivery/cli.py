@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from delivery import signals
+from delivery import chosen, signals
 from delivery.chosen import Target as ChosenTarget
 from delivery.commits import Repository, who
 from delivery.console import Console
@@ -37,6 +37,10 @@ COMMITS = "default: the one of the checked-out commit"
 ROLLBACK_TIMEOUT = 30.0  # in an emergency the next candidate is worth more than patience
 
 EPILOG = """\
+once, to set up both sides:
+  python -m delivery connect              make what is lacking in Google Cloud and GitLab
+  python -m delivery doctor               say what is wrong with it
+
 a delivery, step by step (the pipeline runs just this):
   python -m delivery deploy               upload this commit beside what serves; no traffic
   python -m delivery verify               is it healthy on its own address? deleted if not
@@ -90,7 +94,9 @@ def main(
         raise
     try:
         with signals.raising(), PrivateFolder(outside=root) as private:
-            runner = Runner(console, private, root, environ, dry_run=options.dry_run)
+            runner = options.runner = Runner(
+                console, private, root, environ, dry_run=options.dry_run
+            )
             target = create_target(runner)
             job = Job(
                 target=target,
@@ -241,6 +247,20 @@ def _parser() -> argparse.ArgumentParser:
         timeout=TIMEOUT,
     )
     verb.add_argument("iid", metavar="IID", help="number of the merge request")
+
+    verb = add(
+        "connect",
+        lambda _, o: chosen.connect(o.runner, o),
+        "set up Google Cloud and GitLab for deliveries; shows what it would do, and asks",
+    )
+    chosen.add_options(verb)
+
+    verb = add(
+        "doctor",
+        lambda _, o: chosen.doctor(o.runner, o),
+        "say what is wrong with what connect set up",
+    )
+    chosen.add_places(verb)
 
     verb = add("stop", lambda job, o: stop(job, o.iid), "delete a merge request's version")
     verb.add_argument("iid", metavar="IID", help="number of the merge request")

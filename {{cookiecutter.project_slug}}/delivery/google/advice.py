@@ -89,7 +89,10 @@ def what_next(words: str, role: str) -> str:
             if re.search(pattern, words, re.IGNORECASE):
                 role = needed
                 break
-        return f"grant the deploying account {role}, then run this again"
+        return (
+            f"grant the deploying account {role}, then run this again\n"
+            "(python -m delivery doctor, on a laptop, names all that is lacking)"
+        )
     if "gcloud app create" in words or "Could not find Application" in words:
         return (
             "gcloud app create --region=REGION (once per project; the region can never be changed)"

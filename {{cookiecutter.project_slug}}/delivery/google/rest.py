@@ -5,7 +5,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -22,7 +22,14 @@ LONGEST_QUOTE = 300  # of a body that is not what it should be
 # As gcloud has them, and as its variables CLOUDSDK_API_ENDPOINT_OVERRIDES_... replace them.
 ENDPOINTS = {
     "appengine": "https://appengine.googleapis.com/",
+    "artifactregistry": "https://artifactregistry.googleapis.com/",
+    "cloudbilling": "https://cloudbilling.googleapis.com/",
+    "cloudbuild": "https://cloudbuild.googleapis.com/",
+    "cloudresourcemanager": "https://cloudresourcemanager.googleapis.com/",
+    "iam": "https://iam.googleapis.com/",
     "logging": "https://logging.googleapis.com/",
+    "orgpolicy": "https://orgpolicy.googleapis.com/",
+    "serviceusage": "https://serviceusage.googleapis.com/",
     "storage": "https://storage.googleapis.com/storage/v1/",
 }
 
@@ -87,12 +94,14 @@ class Rest:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         retry: bool = True,
+        final: Collection[int] = (),
         timeout: float = 30,
     ) -> Answer:
         """Send a request and return its answer; raise ApiError for any other than 2xx.
 
         `body` is bytes, or what becomes JSON. With `retry`, what passes is tried again for a
-        minute: never for a change that must not be made twice, or over somebody else's.
+        minute: never for a change that must not be made twice, or over somebody else's. `final`
+        has statuses that trying again cannot help, such as 409 for what exists already.
         """
         url = self._endpoint(service) + path + (f"?{urlencode(query)}" if query else "")
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -110,7 +119,7 @@ class Rest:
             except ApiError as error:
                 pause = next(waits)
                 late = self._clock() + pause > deadline
-                if not retry or not error.transient or late:
+                if not retry or not error.transient or error.status in final or late:
                     raise
             self._sleep(pause)
 

@@ -1,0 +1,1 @@
+"""`python -m delivery connect` and `doctor`, against the emulators of Google Cloud and GitLab."""
