@@ -27,7 +27,7 @@ class Access(Resource):
         try:
             now = self.policy().read(self.cloud)
         except ApiError as error:
-            gone = error.status == 404 or error.reason == "SERVICE_DISABLED"  # noqa: PLR2004
+            gone = error.status == 404 or error.reason == "SERVICE_DISABLED"
             if not gone:
                 raise
             now = {}
@@ -244,7 +244,7 @@ class Provider(Resource):
             def make() -> None:
                 self.cloud.change("POST", "iam", self._parent, doing, body=body, query=query)
 
-            self.cloud.later(make, lambda error: error.status == 404, "the pool is new")  # noqa: PLR2004
+            self.cloud.later(make, lambda error: error.status == 404, "the pool is new")
             return
         if found.get("state") == "DELETED":
             self.cloud.change("POST", "iam", f"{self._path}:undelete", doing, body={})

@@ -174,7 +174,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def explained(error: GitLabError) -> GitLabError:
     """Say what to do about a GitLab error that a token causes."""
-    if error.status == 401:  # noqa: PLR2004
+    if error.status == 401:
         error.then = (
             "it is wrong, or has expired: make one with the scope api, and set GITLAB_TOKEN"
         )

@@ -246,7 +246,7 @@ class KeyVariable(Variable):
         path = f"{self.context.path}/serviceAccounts/{self.wish.deployer}/keys"
         made = self.cloud.later(
             lambda: self.cloud.request("POST", "iam", path, body={}, retry=False),
-            lambda error: error.status == 404,  # noqa: PLR2004
+            lambda error: error.status == 404,
             "the account is new",
         )
         key = json.loads(base64.b64decode(made["privateKeyData"]))
