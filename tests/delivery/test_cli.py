@@ -250,6 +250,7 @@ def speak(
     redirect = "".join(f" {number}>&-" for number, state in ((1, out), (2, err)) if state == CLOSED)
     given = {
         "PATH": os.environ["PATH"],
+        "PYTHONDONTWRITEBYTECODE": "1",
         "ROOT": str(root),
         "DONE": str(done),
         "GATE": str(gate),
@@ -367,6 +368,7 @@ def test_python_m_delivery_status_head_1_ends_well(tmp_path: Path, google: dict[
     program(tmp_path / "bin", "gcloud", GCLOUD)
     environ = {
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "GAE_PROJECT": "demo-project",
         "NOTE": str(tmp_path / "note"),
         "PYTHONDONTWRITEBYTECODE": "1",
