@@ -53,6 +53,9 @@ def test_a_missing_role_is_named(words: str, role: str) -> None:
         ("the project does not contain an app. Use `gcloud app create`", "gcloud app create"),
         ("NOT_FOUND: Could not find Application 'demo'.", "gcloud app create"),
         ("Error Response: [13] An internal error", "roles/logging.logWriter"),
+        ("An error occurred while parsing file: [app.yaml]", "deliver a new commit"),
+        ("Error Response: [9] Cloud build 1-2 status: FAILURE", "deliver a new commit"),
+        ("Error Response: [9] Cloud build 1-2 status: TIMEOUT", "can be repeated"),
         ("anything else", "can be repeated"),
     ],
 )

@@ -27,6 +27,8 @@ _LOGIN_FAILED = re.compile(
     r"problem refreshing|invalid_grant|invalid_target|No active account|active account"
     r"|UNAUTHENTICATED|invalid authentication credentials"
 )
+# What another attempt does not change: an app.yaml that gcloud cannot parse, a build that failed.
+_COMMIT_AT_FAULT = re.compile(r"occurred while parsing file|Cloud build \S+ status: FAILURE")
 
 _NOISE = (
     r"This command is authenticated (?:as|with) .*",  # names the credential file
@@ -91,4 +93,6 @@ def what_next(words: str, role: str) -> str:
             "roles/storage.objectAdmin and roles/storage.legacyBucketReader on the bucket\n"
             "staging.PROJECT.appspot.com"
         )
+    if _COMMIT_AT_FAULT.search(words):
+        return "deliver a new commit that corrects it; if the commit is not at fault, run this again"
     return "run the same command again: every step can be repeated"
