@@ -44,6 +44,11 @@ def test_a_missing_role_is_named(words: str, role: str) -> None:
     assert role in then
 
 
+def test_a_project_that_is_not_ours_is_suspected_where_no_right_is_named() -> None:
+    assert "GAE_PROJECT" in advice.what_next("PERMISSION_DENIED: You may not.", "roles/x")
+    assert "GAE_PROJECT" not in advice.what_next("PERMISSION_DENIED: to act as p", "roles/x")
+
+
 @pytest.mark.parametrize(
     ("words", "then"),
     [

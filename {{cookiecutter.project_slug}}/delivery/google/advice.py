@@ -78,9 +78,9 @@ def what_next(words: str, role: str) -> str:
     if is_forbidden(words):
         for pattern, needed in _ROLES:
             if re.search(pattern, words, re.IGNORECASE):
-                role = needed
-                break
-        return f"grant the deploying account {role}, then run this again"
+                return f"grant the deploying account {needed}, then run this again"
+        # Google says the same of a project that does not exist as of one that is not yours.
+        return f"if GAE_PROJECT is right, grant the deploying account {role}, then run this again"
     if "gcloud app create" in words or "Could not find Application" in words:
         return (
             "gcloud app create --region=REGION (once per project; the region can never be changed)"
