@@ -92,6 +92,15 @@ def test_marks_of_a_merge_are_refused(project: BakedProject) -> None:
     assert "conflict" in said.lower()
 
 
+def test_marks_of_a_merge_are_not_buried_in_syntax_errors(project: BakedProject) -> None:
+    marks = "<<<<<<< HEAD\none = 1\n=======\ntwo = 2\n>>>>>>> other\n"
+    code, said = commit(project, app_in_two__py=marks)
+
+    assert code != 0
+    assert "conflict" in said.lower()
+    assert "invalid-syntax" not in said
+
+
 def test_a_file_over_one_megabyte_is_refused(project: BakedProject) -> None:
     assert commit(project, small__txt="x" * 1024 * 1024)[0] == 0
 

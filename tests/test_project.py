@@ -153,6 +153,15 @@ def test_an_unknown_option_is_refused(bake: Bake, script: str) -> None:
     assert f"bin/{script}: unknown option: --fxi (see bin/{script} -h)" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["check --fix app", "lock --upgrade flask", "setup -h now"])
+def test_more_than_a_command_takes_is_refused(bake: Bake, command: str) -> None:
+    script, *arguments = command.split()
+    done = bake().run(f"bin/{script}", *arguments)
+
+    assert done.returncode == 2
+    assert f"unknown option: {' '.join(arguments)} (see bin/{script} -h)" in done.stdout
+
+
 def test_commands_work_from_any_folder_and_under_a_path_with_spaces(
     bake: Bake, tmp_path: Path
 ) -> None:

@@ -175,6 +175,13 @@ def test_a_new_file_of_the_application_is_refused_because_it_may_be_forgotten(ro
     assert "git stash" in caught.value.then
 
 
+def test_so_is_a_new_package_beside_it(root: Path) -> None:
+    write(root, "stall/__init__.py", "")
+    with pytest.raises(RefusedError) as caught:
+        repository(root).refuse_uncommitted()
+    assert "stall/__init__.py" in caught.value.why
+
+
 @pytest.mark.parametrize("staged", [True, False])
 def test_changes_that_are_not_committed_are_refused_and_listed(root: Path, *, staged: bool) -> None:
     write(root, "file", "two\n")

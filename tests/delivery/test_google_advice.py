@@ -51,6 +51,11 @@ def test_a_missing_role_is_named(words: str, role: str) -> None:
     assert role in then
 
 
+def test_a_project_that_is_not_ours_is_suspected_where_no_right_is_named() -> None:
+    assert "GAE_PROJECT" in advice.what_next("PERMISSION_DENIED: You may not.", "roles/x")
+    assert "GAE_PROJECT" not in advice.what_next("PERMISSION_DENIED: to act as p", "roles/x")
+
+
 @pytest.mark.parametrize(
     ("words", "then"),
     [
@@ -62,6 +67,9 @@ def test_a_missing_role_is_named(words: str, role: str) -> None:
         ("Error Response: [13] An internal error", "roles/logging.logWriter"),
         (DISABLED, "gcloud services enable logging.googleapis.com"),
         (f"There was a problem refreshing: {UNNAMED}", "enable the API that it names"),
+        ("An error occurred while parsing file: [app.yaml]", "deliver a new commit"),
+        ("Error Response: [9] Cloud build 1-2 status: FAILURE", "deliver a new commit"),
+        ("Error Response: [9] Cloud build 1-2 status: TIMEOUT", "can be repeated"),
         ("anything else", "can be repeated"),
     ],
 )

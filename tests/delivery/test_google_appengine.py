@@ -98,8 +98,9 @@ def test_a_gcloud_without_a_token_is_told_to_sign_in(laptop: Target, answer: str
 
 
 def test_a_missing_app_yaml_is_named(laptop: Target) -> None:
-    with pytest.raises(MisuseError, match=r"app\.yaml"):
+    with pytest.raises(MisuseError, match=r"app\.yaml") as caught:
         AppEngine(laptop.machine.runner).login()
+    assert "bring it back" in caught.value.then
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ def test_a_version_that_fails_is_deleted_and_its_last_words_are_shown(ill: Site)
     assert ill.versions == {A, B}
 
 
+def test_what_was_logged_at_every_attempt_is_shown_once(ill: Site) -> None:
+    (ill.folder / C / f"{C}.log").write_text("Starting\n" + "ValueError: x\n" * 10 + "Stopping\n")
+    with pytest.raises(DeliveryError) as caught:
+        verify(ill.job(), None)
+    assert caught.value.log == "Starting\nValueError: x\nStopping"
+
+
 def test_a_version_that_wrote_nothing_is_said_to_have(ill: Site) -> None:
     with pytest.raises(DeliveryError) as caught:
         verify(ill.job(), None)
@@ -89,8 +96,9 @@ def test_a_version_out_of_reach_is_kept_because_the_fault_may_be_here(ill: Site)
 
 
 def test_a_version_that_was_never_deployed_is_refused(site: Site) -> None:
-    with pytest.raises(RefusedError, match="there is no version"):
+    with pytest.raises(RefusedError, match="there is no version") as caught:
         verify(site.job(), None)
+    assert caught.value.why.startswith("it was not deployed")
 
 
 def test_a_dry_run_deletes_nothing_and_does_not_claim_to(ill: Site) -> None:

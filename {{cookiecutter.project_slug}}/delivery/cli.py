@@ -1,6 +1,7 @@
 """The command line: reads what was typed, runs one verb, says how it ended; for __main__.py."""
 
 import argparse
+import contextlib
 import os
 import signal
 import traceback
@@ -268,21 +269,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= 3600:
-        raise argparse.ArgumentTypeError("must be more than 0 and at most 3600")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) <= 3600:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, up to 3600")
 
 
 def _share(text: str) -> int:
-    share = int(text)
-    if not 1 <= share <= 99:
-        raise argparse.ArgumentTypeError("must be a whole number from 1 to 99")
-    return share
+    with contextlib.suppress(ValueError):
+        if 1 <= (share := int(text)) <= 99:
+            return share
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 99")
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return count
+    with contextlib.suppress(ValueError):
+        if (count := int(text)) >= 1:
+            return count
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")

@@ -11,6 +11,7 @@ from delivery import names
 from delivery.errors import CommandError, MisuseError, RefusedError
 from delivery.process import Runner
 
+ELSEWHERE = (":(exclude)bin", ":(exclude)docs", ":(exclude)tests")
 SUBJECTS = 10  # of the commits between two versions; more are counted
 
 # In a job the checkout often belongs to another user, which git takes for an attack. The last two:
@@ -35,9 +36,9 @@ class Repository:
     def refuse_uncommitted(self) -> None:
         """Raise RefusedError when files differ from the commit: they would not be delivered."""
         changes = self._git("status", "--porcelain", "--untracked-files=no", "--", ".").rstrip()
-        if not changes and (self.runner.root / "app").is_dir():
+        if not changes:
             # A new module is easily forgotten. Elsewhere, and hidden, lies what nobody delivers.
-            where = ("app", ":(exclude,glob)app/**/.*")
+            where = ("app", ":(glob)*/**/*.py", ":(exclude,glob)**/.*", *ELSEWHERE)
             changes = self._git("status", "--porcelain", "--untracked-files=all", "--", *where)
         if changes:
             raise RefusedError(

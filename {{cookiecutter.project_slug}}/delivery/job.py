@@ -88,8 +88,8 @@ class Job:
                 return version
         raise RefusedError(
             f"there is no version {name}",
-            why="its deploy did not finish, or it failed its check and was deleted",
-            then=f"python -m delivery deploy, or see what there is: {STATUS}",
+            why="it was not deployed, its deploy did not finish, or it failed its check and was deleted",
+            then=f"see what there is: {STATUS}; or deploy it: python -m delivery deploy",
         )
 
     def inspect(self, version: Version) -> Finding:

@@ -1,5 +1,7 @@
 """verify: checks a version on its own address; one that fails and never served is deleted."""
 
+from itertools import groupby
+
 from delivery.errors import DeliveryError, RecordError
 from delivery.job import ROLLBACK, Job
 
@@ -68,4 +70,5 @@ def last_lines(job: Job, name: str) -> str:
         lines = job.target.log(name)
     except DeliveryError as error:
         return f"it could not be read: {error.what}\n{error.then}".rstrip()
-    return "\n".join(lines) or "the version wrote nothing"
+    # A check asks several times, and each time the same traceback is logged.
+    return "\n".join(line for line, _ in groupby(lines)) or "the version wrote nothing"

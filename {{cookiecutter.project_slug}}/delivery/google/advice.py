@@ -34,6 +34,8 @@ _LOGIN_FAILED = re.compile(
     r"problem refreshing|invalid_grant|invalid_target|No active account|active account"
     r"|UNAUTHENTICATED|invalid authentication credentials"
 )
+# What another attempt does not change: an app.yaml that gcloud cannot parse, a build that failed.
+_COMMIT_AT_FAULT = re.compile(r"occurred while parsing file|Cloud build \S+ status: FAILURE")
 
 _NOISE = (
     r"This command is authenticated (?:as|with) .*",  # names the credential file
@@ -87,12 +89,9 @@ def what_next(words: str, role: str) -> str:
     if is_forbidden(words):
         for pattern, needed in _ROLES:
             if re.search(pattern, words, re.IGNORECASE):
-                role = needed
-                break
-        return (
-            f"grant the deploying account {role}, then run this again\n"
-            "(python -m delivery doctor, on a laptop, names all that is lacking)"
-        )
+                return _grant(needed)
+        # Google says the same of a project that does not exist as of one that is not yours.
+        return f"if GAE_PROJECT is right, {_grant(role)}"
     if "gcloud app create" in words or "Could not find Application" in words:
         return (
             "gcloud app create --region=REGION (once per project; the region can never be changed)"
@@ -105,4 +104,13 @@ def what_next(words: str, role: str) -> str:
             "roles/storage.objectAdmin and roles/storage.legacyBucketReader on the bucket\n"
             "staging.PROJECT.appspot.com"
         )
+    if _COMMIT_AT_FAULT.search(words):
+        return "deliver a new commit that corrects it; if the commit is not at fault, run this again"
     return "run the same command again: every step can be repeated"
+
+
+def _grant(role: str) -> str:
+    return (
+        f"grant the deploying account {role}, then run this again\n"
+        "(python -m delivery doctor, on a laptop, names all that is lacking)"
+    )

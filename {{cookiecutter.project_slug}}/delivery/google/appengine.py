@@ -289,7 +289,11 @@ def _service(root: Path) -> str:
     try:
         text = (root / "app.yaml").read_text(encoding="utf-8")
     except OSError as error:
-        raise MisuseError("app.yaml cannot be read", why=str(error)) from error
+        raise MisuseError(
+            "app.yaml cannot be read",
+            why=str(error),
+            then="it tells App Engine how to run the application: bring it back, and commit it",
+        ) from error
     match = re.search(r"""^service:\s*["']?([a-z0-9-]+)""", text, re.MULTILINE)
     return match[1] if match else "default"
 
