@@ -89,9 +89,17 @@ def test_a_laptop_without_a_project_is_told_how_to_choose_one(laptop: Target) ->
     assert "GAE_PROJECT" in caught.value.then
 
 
-@pytest.mark.parametrize("answer", ["{}", '{"credential": {"access_token": ""}}'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{}",
+        '{"credential": {"access_token": ""}}',
+        '{"credential": {"access_token": "ya29.two\\u000alines"}}',
+        '{"credential": {"access_token": "ya29.\\u2028"}}',
+    ],
+)
 def test_a_gcloud_without_a_token_is_told_to_sign_in(laptop: Target, answer: str) -> None:
-    laptop.machine.install("gcloud", f"echo '{answer}'")
+    laptop.machine.install("gcloud", f"printf '%s' '{answer}'")
     with pytest.raises(CommandError, match="no access token") as caught:
         laptop.ready().serving()
     assert "gcloud auth login" in caught.value.then
@@ -99,6 +107,12 @@ def test_a_gcloud_without_a_token_is_told_to_sign_in(laptop: Target, answer: str
 
 def test_a_missing_app_yaml_is_named(laptop: Target) -> None:
     with pytest.raises(MisuseError, match=r"app\.yaml"):
+        AppEngine(laptop.machine.runner).login()
+
+
+def test_an_app_yaml_that_is_no_text_is_named(laptop: Target) -> None:
+    (laptop.machine.project / "app.yaml").write_bytes("runtime: python314".encode("utf-16"))
+    with pytest.raises(MisuseError, match=r"app\.yaml cannot be read"):
         AppEngine(laptop.machine.runner).login()
 
 

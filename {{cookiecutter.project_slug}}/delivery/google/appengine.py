@@ -288,7 +288,7 @@ class AppEngine:
 def _service(root: Path) -> str:
     try:
         text = (root / "app.yaml").read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise MisuseError("app.yaml cannot be read", why=str(error)) from error
     match = re.search(r"""^service:\s*["']?([a-z0-9-]+)""", text, re.MULTILINE)
     return match[1] if match else "default"
