@@ -142,6 +142,23 @@ def test_fixes_join_the_edits_that_are_not_staged(project: BakedProject) -> None
     assert project.read("app/add.py") == GOOD.replace("Adds numbers", "Adds") + edit
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["diff.external=echo", "diff.noprefix=true", "color.ui=always", "core.autocrlf=true"],
+)
+def test_how_a_person_likes_to_see_changes_does_not_spoil_the_fixes(
+    project: BakedProject, tmp_path: Path, setting: str
+) -> None:
+    name, _, value = setting.partition("=")
+    settings = tmp_path / "gitconfig"
+    project.must("git", "config", "--file", settings, name, value)
+    project.env |= {"GIT_CONFIG_GLOBAL": str(settings), "GIT_EXTERNAL_DIFF": "echo"}
+
+    assert commit(project, app_in_add__py='"""Adds."""\nTOTAL = { "a":1 }\n')[0] != 0
+
+    assert project.read("app/add.py") == '"""Adds."""\n\nTOTAL = {"a": 1}\n'
+
+
 def test_fixes_that_do_not_fit_later_edits_change_nothing(project: BakedProject) -> None:
     project.write("app/add.py", '"""Adds."""\nTOTAL = { "a":1 }\n')
     project.must("git", "add", "app/add.py")

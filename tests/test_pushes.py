@@ -198,6 +198,40 @@ def test_a_push_from_a_linked_worktree_tests_its_commit(
     assert "test_sums" in refused(linked, "linked")
 
 
+def clone(project: BakedProject, folder: Path, *options: str) -> BakedProject:
+    """Clone the project's origin, after a push to it."""
+    commit(project, "notes.md", "# Notes\n")
+    project.must("git", "push", "--quiet", "--no-verify", "origin", "main")
+    origin = project.must("git", "remote", "get-url", "origin").strip()
+    for setting in ("allowFilter", "allowAnySHA1InWant"):
+        project.must("git", "-C", origin, "config", f"uploadpack.{setting}", "true")
+    project.must("git", "clone", "--quiet", *options, f"file://{origin}", folder)
+    cloned = BakedProject(folder, project.env)
+    cloned.must("git", "config", "core.hooksPath", ".githooks")
+    return cloned
+
+
+def test_a_clone_that_lacks_files_gets_them_all_at_once(
+    project: BakedProject, tmp_path: Path
+) -> None:
+    partial = clone(project, tmp_path / "partial", "--filter=blob:none", "--sparse")
+    partial.must("git", "sparse-checkout", "set", ".githooks", "bin")
+    trace = tmp_path / "trace"
+
+    partial.must("git", "commit", "--allow-empty", "--message", "Say", GIT_TRACE=str(trace))
+
+    assert partial.must("bin/at", "HEAD", "cat", "app/health.py") == project.read("app/health.py")
+    assert trace.read_text("utf-8").count("built-in: git fetch") == 1
+
+
+def test_a_copy_from_a_shallow_clone_has_as_much_history(
+    project: BakedProject, tmp_path: Path
+) -> None:
+    shallow = clone(project, tmp_path / "shallow", "--depth=1")
+    said = shallow.must("bin/at", "HEAD", "git", "log", "--format=%H")
+    assert said == shallow.must("git", "log", "--format=%H")
+
+
 def make_repository(folder: Path, name: str, text: str) -> BakedProject:
     """Make a repository of one file."""
     folder.mkdir()

@@ -373,7 +373,6 @@ def test_python_m_delivery_status_head_1_ends_well(tmp_path: Path, google: dict[
         "PYTHONDONTWRITEBYTECODE": "1",
         "GAE_PROJECT": "demo-project",
         "NOTE": str(tmp_path / "note"),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(ROOT),
     }
     verb = f"{shlex.quote(sys.executable)} -m delivery status; echo $? > code"
@@ -444,3 +443,14 @@ def test_a_dry_run_prints_the_command_that_a_person_could_type(
         "gcloud app deploy app.yaml --version=v2 --no-promote --quiet"
         " --project=demo-project --format=json"
     )
+
+
+@pytest.mark.parametrize("verb", ["promote", "rollback", "verify"])
+def test_an_empty_version_is_not_the_same_as_none(
+    root: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """A script's variable that is not set must not promote whatever is checked out."""
+    with pytest.raises(SystemExit) as stopped:
+        run(MemoryTarget(), root, verb, "")
+    assert stopped.value.code == 2
+    assert "name a version, or leave it out" in capsys.readouterr().err

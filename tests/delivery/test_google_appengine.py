@@ -89,9 +89,17 @@ def test_a_laptop_without_a_project_is_told_how_to_choose_one(laptop: Target) ->
     assert "GAE_PROJECT" in caught.value.then
 
 
-@pytest.mark.parametrize("answer", ["{}", '{"credential": {"access_token": ""}}'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{}",
+        '{"credential": {"access_token": ""}}',
+        '{"credential": {"access_token": "ya29.two\\u000alines"}}',
+        '{"credential": {"access_token": "ya29.\\u2028"}}',
+    ],
+)
 def test_a_gcloud_without_a_token_is_told_to_sign_in(laptop: Target, answer: str) -> None:
-    laptop.machine.install("gcloud", f"echo '{answer}'")
+    laptop.machine.install("gcloud", f"printf '%s' '{answer}'")
     with pytest.raises(CommandError, match="no access token") as caught:
         laptop.ready().serving()
     assert "gcloud auth login" in caught.value.then
@@ -101,6 +109,12 @@ def test_a_missing_app_yaml_is_named(laptop: Target) -> None:
     with pytest.raises(MisuseError, match=r"app\.yaml") as caught:
         AppEngine(laptop.machine.runner).login()
     assert "bring it back" in caught.value.then
+
+
+def test_an_app_yaml_that_is_no_text_is_named(laptop: Target) -> None:
+    (laptop.machine.project / "app.yaml").write_bytes("runtime: python314".encode("utf-16"))
+    with pytest.raises(MisuseError, match=r"app\.yaml cannot be read"):
+        AppEngine(laptop.machine.runner).login()
 
 
 @pytest.mark.parametrize(
@@ -309,6 +323,11 @@ def test_an_application_without_a_bucket_of_its_own_records_in_the_one_for_stagi
     assert laptop.ready().read_record() == Stored("{}", "7")
 
 
+def test_an_answer_of_another_shape_is_no_mistake_of_ours(laptop: Target) -> None:
+    laptop.google.script(("/versions", {"versions": None}), (SERVICE, {"split": None}))
+    assert laptop.ready().versions() == []
+
+
 # Moving traffic
 
 WANTED = {"v2": 90.0, "v1": 10.0}
@@ -355,6 +374,14 @@ OUTCOMES: dict[str, tuple[list[tuple[str, Any]], type[CommandError] | None]] = {
     "accepted and failed": (
         [("PATCH", OPERATION | {"done": True, "error": {"message": "no"}})],
         CommandError,
+    ),
+    "answered by somebody else, moved": (
+        [("PATCH", {"odd": 1}), ("/operations?", {}), (SERVICE, AFTER)],
+        None,
+    ),
+    "answered by somebody else, not moved": (
+        [("PATCH", {"odd": 1}), ("/operations?", {}), (SERVICE, BEFORE)],
+        ApiError,
     ),
     "refused": ([("PATCH", refused(400))], ApiError),
     "not allowed": ([("PATCH", refused(403))], ApiError),

@@ -118,7 +118,11 @@ def test_a_change_is_asked_for_once_where_that_is_wanted(google: Google, failure
     assert clock.pauses == []
 
 
-@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"[]", b"\xff\xfe", b'"text"', b"{"])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>Sign in</html>", b"[]", b"\xff\xfe", b'"text"', b"{", b"[" * 100_000],
+    ids=range(6),
+)
 def test_what_is_not_json_is_no_answer(body: bytes) -> None:
     """A proxy between us and Google has answered; what Google did is not known."""
     with pytest.raises(ApiError, match="no answer in JSON") as caught:

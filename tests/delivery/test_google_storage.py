@@ -94,7 +94,7 @@ def test_writing_is_never_repeated_blindly(
     assert len(google.asked) == 1
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]"])
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])
 def test_an_answer_from_somebody_else_is_no_answer(
     record: Object, google: Google, body: bytes
 ) -> None:
@@ -102,3 +102,11 @@ def test_an_answer_from_somebody_else_is_no_answer(
     with pytest.raises(ApiError) as caught:
         record.write("{}", "17")
     assert caught.value.status == 0
+
+
+def test_a_text_from_somebody_else_is_no_record(record: Object, google: Google) -> None:
+    """A proxy's page, with status 200: it has no generation."""
+    google.script(("GET", Answer(200, b"<html>Sign in</html>")))
+    with pytest.raises(ApiError, match="without a generation") as caught:
+        record.read()
+    assert caught.value.what == "reading the record of deliveries: no answer"

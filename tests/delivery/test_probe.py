@@ -110,6 +110,7 @@ def test_what_may_pass_is_waited_for(first: Reply | Exception) -> None:
         (health(["v1"]), "answers no JSON with a revision"),
         (Reply(200, b"[]"), "answers no JSON with a revision"),
         (Reply(200, b"<html>"), "answers no JSON with a revision"),
+        (Reply(200, b"[" * 60_000), "answers no JSON with a revision"),
         (Reply(200, b"\xff\xfe\xfa"), "answers no JSON with a revision"),
         (NoReplyError("timed out"), "does not answer: timed out"),
         (UnreachableError("no host"), "cannot be reached: no host"),

@@ -49,6 +49,7 @@ GOOD = json.loads(record.dump(of(move({B: 100})).holding({A}, Hold("why", AT))))
     "broken",
     [
         "{",
+        "[" * 100_000,
         "[]",
         "null",
         "{}",
@@ -59,6 +60,7 @@ GOOD = json.loads(record.dump(of(move({B: 100})).holding({A}, Hold("why", AT))))
         json.dumps(GOOD | {"moves": [GOOD["moves"][0] | {"outcome": []}]}),
         json.dumps(GOOD | {"moves": [GOOD["moves"][0] | {"at": "yesterday"}]}),
         json.dumps(GOOD | {"moves": [GOOD["moves"][0] | {"after": {A: "all"}}]}),
+        json.dumps(GOOD | {"moves": [GOOD["moves"][0] | {"after": {A: 10**400}}]}),
     ],
 )
 def test_anything_else_is_refused_with_a_way_on(broken: str) -> None:

@@ -10,7 +10,7 @@ use_copy() {
   # prek notes each folder that it has worked in, for good. In a home of its own, the notes can go.
   PREK_HOME=$(git rev-parse --path-format=absolute --git-common-dir)/prek
   export PREK_HOME
-  trap 'rm -rf "$copy" "$PREK_HOME/cache/prek" "$PREK_HOME/config-tracking.json"' EXIT
+  trap 'rm -rf "$copy" "$PREK_HOME/cache/prek" "$PREK_HOME/config-tracking.json" || true' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
@@ -32,10 +32,17 @@ copy_tree() (
       (cd -- "$path" && copy_tree "$commit^{tree}" "$commit" "$3/$path")
     done
   tree=$(git rev-parse "$1")
+  # A partial clone fetches what it lacks as it is read, but the copy would not know from where. To
+  # compare with nothing reads it all, and git then fetches it at once.
+  if git config --get-regexp '^remote\..*\.promisor$' >/dev/null; then
+    git diff-tree --shortstat "$(git hash-object -t tree --stdin </dev/null)" "$tree" >/dev/null
+  fi
   objects=$(git rev-parse --path-format=absolute --git-path objects)
+  shallow=$(git rev-parse --path-format=absolute --git-path shallow)
   format=$(git rev-parse --show-object-format)
   git init --quiet --template= --initial-branch=main --object-format="$format" "$3"
   printf '%s\n' "$objects" >"$3/.git/objects/info/alternates"
+  ! [ -f "$shallow" ] || cp "$shallow" "$3/.git/shallow"
   cd -- "$3" || exit
   [ -z "$2" ] || git update-ref HEAD "$2"
   git read-tree "$tree"

@@ -188,7 +188,9 @@ def _parser() -> argparse.ArgumentParser:
         lambda job, o: deploy(job, o.version, force=o.force),
         "upload this commit; traffic stays",
     )
-    verb.add_argument("--version", help="name of the version (default: after the commit)")
+    verb.add_argument(
+        "--version", type=_named, help="name of the version (default: after the commit)"
+    )
     verb.add_argument("--force", action="store_true", help="even if it was rolled back from")
 
     verb = add(
@@ -197,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         "check a version on its own address; one that fails and never served is deleted",
         timeout=TIMEOUT,
     )
-    verb.add_argument("version", nargs="?", metavar="VERSION", help=COMMITS)
+    verb.add_argument("version", nargs="?", type=_named, metavar="VERSION", help=COMMITS)
 
     verb = add(
         "promote",
@@ -205,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         "check a version and give it the traffic; taken back if production then fails",
         timeout=TIMEOUT,
     )
-    verb.add_argument("version", nargs="?", metavar="VERSION", help=COMMITS)
+    verb.add_argument("version", nargs="?", type=_named, metavar="VERSION", help=COMMITS)
     verb.add_argument(
         "--canary", type=_share, metavar="PERCENT", help="give it this share only (1 to 99)"
     )
@@ -222,7 +224,11 @@ def _parser() -> argparse.ArgumentParser:
         timeout=ROLLBACK_TIMEOUT,
     )
     verb.add_argument(
-        "version", nargs="?", metavar="VERSION", help="default: the last that worked before"
+        "version",
+        nargs="?",
+        type=_named,
+        metavar="VERSION",
+        help="default: the last that worked before",
     )
 
     verb = add("prune", lambda job, o: prune(job, keep=o.keep), "delete versions that nobody needs")
@@ -266,6 +272,12 @@ def _parser() -> argparse.ArgumentParser:
     verb = add("stop", lambda job, o: stop(job, o.iid), "delete a merge request's version")
     verb.add_argument("iid", metavar="IID", help="number of the merge request")
     return parser
+
+
+def _named(text: str) -> str:
+    if not text.strip():  # as of a variable that is not set: not the same as leaving it out
+        raise argparse.ArgumentTypeError("is empty: name a version, or leave it out")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -88,7 +88,7 @@ class Job:
                 return version
         raise RefusedError(
             f"there is no version {name}",
-            why="it was not deployed, its deploy did not finish, or it failed its check and was deleted",
+            why="it was not deployed, or not to the end, or it failed its check and was deleted",
             then=f"see what there is: {STATUS}; or deploy it: python -m delivery deploy",
         )
 

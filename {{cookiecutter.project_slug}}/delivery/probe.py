@@ -219,7 +219,7 @@ def _judge(reply: Reply, revisions: Collection[str] | None) -> str:
 def _revision(reply: Reply) -> str:
     try:
         answer: Any = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second: nested too deep
         return ""
     revision = answer.get("revision") if isinstance(answer, dict) else None
     return revision if isinstance(revision, str) else ""

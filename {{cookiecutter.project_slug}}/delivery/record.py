@@ -15,6 +15,7 @@ from delivery.errors import RecordError
 from delivery.splits import Split, sole
 
 FORMAT = 1
+TOO_MUCH = (RecursionError, OverflowError)  # JSON nested too deep; a number too large for a float
 LONGEST = 200  # moves; at several deliveries a day, weeks
 
 # How a move ended.
@@ -207,7 +208,7 @@ def load(text: str) -> Record:
         _known(raw["format"], {FORMAT}, "format")
         held = {str(k): Hold(str(h["why"]), _time(h["at"])) for k, h in raw["held"].items()}
         return Record(tuple(_move(each) for each in raw["moves"]), held)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, *TOO_MUCH) as error:
         raise RecordError(
             "the record of deliveries cannot be read",
             why=f"{type(error).__name__}: {error}",

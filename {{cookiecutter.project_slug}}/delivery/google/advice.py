@@ -105,7 +105,9 @@ def what_next(words: str, role: str) -> str:
             "staging.PROJECT.appspot.com"
         )
     if _COMMIT_AT_FAULT.search(words):
-        return "deliver a new commit that corrects it; if the commit is not at fault, run this again"
+        return (
+            "deliver a new commit that corrects it; if the commit is not at fault, run this again"
+        )
     return "run the same command again: every step can be repeated"
 
 

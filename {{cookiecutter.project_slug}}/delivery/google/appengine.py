@@ -106,7 +106,7 @@ class AppEngine:
             answer = self._read(
                 f"{self._path}/versions", query=query, doing="looking at the versions"
             )
-            found += [_version(row, serving) for row in answer.get("versions", [])]
+            found += [_version(row, serving) for row in answer.get("versions") or []]
             page = answer.get("nextPageToken", "")
             if not page:
                 return found
@@ -119,7 +119,7 @@ class AppEngine:
             if error.status == NOT_FOUND and "Application" not in error.message:
                 return {}  # before the first delivery
             raise
-        allocations = row.get("split", {}).get("allocations", {})
+        allocations = (row.get("split") or {}).get("allocations") or {}
         return {version: _per_cent(share) for version, share in allocations.items() if share}
 
     def set_traffic(self, split: Split) -> None:
@@ -200,7 +200,7 @@ class AppEngine:
                 "reading the log",
                 "roles/logging.viewer",
             )
-            entries += answer.get("entries", [])
+            entries += answer.get("entries") or []
             page = answer.get("nextPageToken")
             if len(entries) >= LOG_LINES or not page:
                 break
@@ -251,11 +251,14 @@ class AppEngine:
         self, method: str, path: str, *, doing: str, repeat: bool = False, **request: Any
     ) -> Any:
         """Ask for a change once, or, where that does no harm, again if need be."""
-        return call(
-            lambda: self._api.request(method, "appengine", path, retry=repeat, **request).json,
-            doing,
-            SERVICE_ADMIN,
-        )
+
+        def ask() -> Any:
+            answer = self._api.request(method, "appengine", path, retry=repeat, **request).json
+            if not answer.get("done") and "name" not in answer:  # a proxy's answer, perhaps
+                raise ApiError(0, "the answer names no operation")
+            return answer
+
+        return call(ask, doing, SERVICE_ADMIN)
 
     def _dry_run(self, command: str) -> bool:
         if self._runner.dry_run:
@@ -288,7 +291,7 @@ class AppEngine:
 def _service(root: Path) -> str:
     try:
         text = (root / "app.yaml").read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise MisuseError(
             "app.yaml cannot be read",
             why=str(error),

@@ -194,7 +194,8 @@ class Account:
     def token(self) -> str:
         """Return an access token that is good for the longest of verbs."""
         token = self._ask().get("credential", {}).get("access_token")
-        if not isinstance(token, str) or not token:
+        # Of another form, it would be refused as a header, in an error that repeats it.
+        if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
             raise CommandError("signing in: gcloud has no access token", then="gcloud auth login")
         return token
 

@@ -72,8 +72,8 @@ class Operations:
         query = {"filter": "done:false", "pageSize": "100"}
         answer = self._read(f"{self.app}/operations", "looking at what is under way", query)
         return any(
-            each.get("metadata", {}).get("target") == resource and not each.get("done")
-            for each in answer.get("operations", [])
+            (each.get("metadata") or {}).get("target") == resource and not each.get("done")
+            for each in answer.get("operations") or []
         )
 
     def _read(self, path: str, doing: str, query: dict[str, str] | None = None) -> Any:

@@ -49,7 +49,7 @@ class Answer:
         """The body, parsed; an empty one is an empty object. Anything else is no answer at all."""
         try:
             answer = json.loads(self.body or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):  # the second: nested too deep
             answer = None
         if not isinstance(answer, dict):
             raise ApiError(0, f"no answer in JSON: {self.body[:LONGEST_QUOTE]!r}")
@@ -168,7 +168,7 @@ def _error(status: int, body: bytes) -> ApiError:
         word = str(error.get("status", ""))
         details = error.get("details", [])
         reasons = [str(each["reason"]) for each in details if "reason" in each]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         message = body[:LONGEST_QUOTE].decode("utf-8", "replace").strip() or f"HTTP {status}"
         word, reasons = "", []
     return ApiError(status, f"{word}: {message}" if word else message, next(iter(reasons), ""))
