@@ -257,6 +257,16 @@ def test_submodules_are_part_of_the_copy(project: BakedProject, tmp_path: Path) 
     assert shown == "outer\ninner\n"
 
 
+def test_the_code_of_a_submodule_is_checked_where_it_is_at_home(
+    project: BakedProject, tmp_path: Path
+) -> None:
+    lib = make_repository(tmp_path / "lib", "lib.py", "import os\nz=1\ndef  f( x ): y: int = ''\n")
+    project.must("git", *FILE_PROTOCOL, "submodule", "add", "--quiet", lib.path, "vendor/lib")
+    project.must("git", "commit", "--message", "Add a library")
+
+    project.must("git", "push", "origin", "main")
+
+
 def test_a_submodule_that_is_not_here_is_told(project: BakedProject, tmp_path: Path) -> None:
     lib = make_repository(tmp_path / "lib", "lib.txt", "one\n")
     project.must("git", *FILE_PROTOCOL, "submodule", "add", "--quiet", lib.path, "lib")
