@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.deliveries.product import (
+from tests.end_to_end.product import (
     CRASHES,
     FAILS,
     HANGS,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.deliveries.product import FAILS, Product, a_job, kill_at
+from tests.end_to_end.product import FAILS, Product, a_job, kill_at
 
 pytestmark = pytest.mark.delivery
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emulators.appengine import AppEngine
-from tests.deliveries.product import Product, a_job, new_product
+from tests.end_to_end.product import Product, a_job, new_product
 
 pytestmark = pytest.mark.delivery
 

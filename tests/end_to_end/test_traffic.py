@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.deliveries.product import FAILS, PAGES, Product, wait_until
+from tests.end_to_end.product import FAILS, PAGES, Product, wait_until
 from tests.support.visitors import Load
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("delivery-2")]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from emulators.appengine import AppEngine
-from tests.deliveries.product import Product, new_product
+from tests.end_to_end.product import Product, new_product
 
 
 @pytest.fixture(scope="module")

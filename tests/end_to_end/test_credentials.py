@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emulators.appengine import AppEngine
-from tests.deliveries.product import Product, a_job, a_job_with_key, nobody
+from tests.end_to_end.product import Product, a_job, a_job_with_key, nobody
 
 pytestmark = pytest.mark.delivery
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emulators.appengine import AppEngine
-from tests.deliveries.product import (
+from tests.end_to_end.product import (
     DECOYS,
     Product,
     a_job,

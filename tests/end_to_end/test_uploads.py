@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.deliveries.product import Product, production_files
+from tests.end_to_end.product import Product, production_files
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("delivery-1")]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 from delivery import record
 
-from tests.deliveries.product import FAILS, Outcome, Product, a_job, wait_until
+from tests.end_to_end.product import FAILS, Outcome, Product, a_job, wait_until
 from tests.support.visitors import Load
 
 pytestmark = [pytest.mark.delivery, pytest.mark.scenario]
