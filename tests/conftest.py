@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,9 @@ TEMPLATE = Path(__file__).parents[1]
 PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
 # tests/delivery imports the template's own files: what Python writes beside them would be baked.
 sys.pycache_prefix = str(TEMPLATE / ".pytest_cache" / "bytecode")
+# Started by nohup, this process ignores SIGHUP, and so would all that the tests start and hang up.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Variables of the shell, editor or git hook that started the tests must not reach a project.
 FOREIGN = ("GIT_", "GAE_", "GCP_", "CI", "FLASK_", "VIRTUAL_ENV", "VENV", "PYTHON", "UV_PROJECT")

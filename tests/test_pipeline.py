@@ -315,7 +315,7 @@ def test_a_share_that_is_no_number_is_refused_as_a_whole(gitlab: GitLab) -> None
     )
 
     assert pipeline.jobs == {"canary": "failed"}, pipeline.said
-    assert "argument --canary: invalid" in pipeline.said
+    assert "argument --canary: '10 --force'" in pipeline.said
     assert "'10 --force'" in pipeline.said
 
 
@@ -341,7 +341,8 @@ def test_a_package_that_the_image_lacks_fails_the_build(
 ) -> None:
     require("docker")
     pages = project.read("app/pages.py") + "\nimport shop.prices  # noqa: E402, F401\n"
-    push(project, app_in_pages__py=pages, shop_in_prices__py="")
+    left_out = project.read(".dockerignore") + "shop\n"
+    push(project, app_in_pages__py=pages, shop_in_prices__py="", __dockerignore=left_out)
 
     pipeline = gitlab.run(MERGE_REQUEST, "build")
 

@@ -67,7 +67,7 @@ def test_whom_the_template_would_refuse_is_not_offered(
     assert author(bake()) == NOBODY
 
 
-def test_without_git_nobody_is_offered_and_nothing_is_said(
+def test_without_git_nobody_is_offered_and_nothing_is_said_of_it(
     bake: Bake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "path").mkdir()
@@ -75,7 +75,8 @@ def test_without_git_nobody_is_offered_and_nothing_is_said(
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
 
     assert author(bake(init_git=False)) == NOBODY
-    assert capfd.readouterr().err == ""
+    (said,) = capfd.readouterr().err.splitlines()
+    assert "cannot be upgraded" in said
 
 
 def test_a_git_that_hangs_is_not_waited_for(

@@ -99,7 +99,7 @@ def test_what_is_run_is_executable(tmp_path: Path) -> None:
     modes = git(project, "ls-files", "--stage", "bin", ".githooks").splitlines()
     executable = {line.split("\t")[1] for line in modes if line.startswith("100755")}
     assert executable == {
-        *(f"bin/{name}" for name in ("at", "check", "dev", "lock", "setup", "test")),
+        *(f"bin/{name}" for name in ("at", "check", "dev", "lock", "setup", "test", "upgrade")),
         ".githooks/pre-commit",
         ".githooks/pre-push",
     }
@@ -140,8 +140,9 @@ def test_without_git_the_bake_succeeds_and_says_what_to_type(tmp_path: Path) -> 
     done, project = cookiecutter(tmp_path, PATH=path)
 
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("warning: git is not installed; when it works, type: git init")
-    assert done.stderr.count("\n") == 1
+    upgrades, repository = done.stderr.splitlines()
+    assert "cannot be upgraded" in upgrades
+    assert repository.startswith("warning: git is not installed; when it works, type: git init")
     assert (project / "app" / "__init__.py").exists()
 
 

@@ -1,4 +1,9 @@
-"""One project in one GitLab."""
+"""One project in one GitLab.
+
+Modelled after GitLab's API documentation, https://docs.gitlab.com/api/ (projects, variables,
+protected branches, runners, version), and the specs of its source, such as
+spec/requests/api/ci/variables_spec.rb, for what it refuses and in which words.
+"""
 
 import json
 import re
