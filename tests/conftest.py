@@ -196,3 +196,12 @@ def tools(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
             project = BakedProject(bake_quickly(tmp_path_factory.mktemp("tools")))
             project.must("bin/setup", VENV=str(venv))
     return venv
+
+
+@pytest.fixture
+def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
+    """Return a project with its tools, and a bare repository as its origin."""
+    project = bake()
+    project.env = {"VENV": str(tools)}
+    project.add_origin(tmp_path)
+    return project

@@ -12,15 +12,6 @@ GOOD_TEST = "from app.add import add\n\n\ndef test_add() -> None:\n    assert ad
 BAD_TEST = "def test_sums() -> None:\n    assert sum([1, 1]) == 3\n"
 
 
-@pytest.fixture
-def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
-    """Return a project with its tools, and a bare repository as its origin."""
-    project = bake()
-    project.env = {"VENV": str(tools)}
-    project.add_origin(tmp_path)
-    return project
-
-
 def commit(project: BakedProject, **files: str) -> tuple[int, str]:
     """Write files (dots in a name as __), add and commit them; tell how that ended."""
     for name, text in files.items():

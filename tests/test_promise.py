@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emulators.appengine import AppEngine
-from tests.conftest import Bake, BakedProject
+from tests.conftest import BakedProject
 from tests.support.gitlab import DEFAULT_BRANCH, MERGE_REQUEST, GitLab, Pipeline, Variables
 from tests.support.tools import require
 from tests.support.visitors import Load, ask, connect
@@ -54,15 +54,12 @@ def front_page(gae: AppEngine) -> str:
 
 
 @pytest.fixture
-def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
-    """Return a project with its tools, and a bare repository as its origin."""
+def project(project: BakedProject) -> BakedProject:
+    """Return a project with its tools and an origin, where its pipelines can run as a whole."""
     for tool in ("docker", "gcloud", "gitlab-ci-local"):
         require(tool)
     if sys.platform != "linux":
         pytest.skip("needs containers that share this machine's network")
-    project = bake()
-    project.env = {"VENV": str(tools)}
-    project.add_origin(tmp_path)
     return project
 
 

@@ -14,11 +14,8 @@ FILE_PROTOCOL = ("-c", "protocol.file.allow=always")  # which git refuses to sub
 
 
 @pytest.fixture
-def project(bake: Bake, tools: Path, tmp_path: Path) -> BakedProject:
+def project(project: BakedProject) -> BakedProject:
     """Return a project whose first commit is on its origin."""
-    project = bake()
-    project.env = {"VENV": str(tools)}
-    project.add_origin(tmp_path)
     project.must("git", "push", "--no-verify", "--set-upstream", "origin", "main")
     return project
 
