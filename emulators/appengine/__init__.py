@@ -15,7 +15,7 @@ assumed beyond them.
 | `builder` | Cloud Build: requirements.txt is installed with its hashes |
 | `instance`, `machines` | where a version runs: one process, its environment, its address |
 | `frontend` | what visitors meet: TLS, static files, the split, forwarded headers |
-| `api`, `faults`, `wire` | where requests come in: permissions, planted faults, HTTP |
+| `api`, `googleapi`, `faults`, `wire` | where requests come in: permissions, planted faults, HTTP |
 
 What a test can set: `admin.latency` (seconds until an operation has ended), `front.propagation`
 (seconds until a new split is everywhere), `storage.seconds_between_writes` (Google's is about 1),

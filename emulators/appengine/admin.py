@@ -23,6 +23,7 @@ from .wire import Answer, ApiError, Request
 VERSION_ID = re.compile(r"[a-z\d]([a-z\d-]{0,61}[a-z\d])?")
 RESERVED_IDS = re.compile(r"default|latest|ah-.*")
 TYPE = "type.googleapis.com/google.appengine.v1"
+REGION = "europe-west"
 SHARD_DIGITS = {"UNSPECIFIED": 3, "COOKIE": 3, "IP": 2, "RANDOM": 3}
 BASIC_VIEW_OMITS = ("handlers", "envVariables", "deployment", "entrypoint", "errorHandlers")
 
@@ -47,9 +48,9 @@ class Admin:
     ):
         self.project = project
         self.services: dict[str, Service] = {}
+        self.region = REGION if created else ""  # where the application is, if there is one
         self._host = host
         self._code_bucket, self._default_bucket = buckets
-        self._created = created
         self._operations = Operations(project, latency)
         self._lock = threading.RLock()
 
@@ -77,7 +78,7 @@ class Admin:
             {
                 "name": f"apps/{project}",
                 "id": project,
-                "locationId": "europe-west",
+                "locationId": self.region,
                 "codeBucket": self._code_bucket,
                 "defaultBucket": self._default_bucket,
                 "defaultHostname": self._host.hostname,
@@ -91,11 +92,11 @@ class Admin:
     def create_app(self, request: Request, account: str) -> Answer:
         if request.json().get("id") != self.project:
             raise ApiError(403, "The caller does not have permission")
-        if self._created:
+        if self.region:
             raise ApiError(409, f"This application already exists: apps/{self.project}")
 
         def create() -> dict[str, Any]:
-            self._created = True
+            self.region = request.json().get("locationId") or REGION
             return {"@type": f"{TYPE}.Application", "id": self.project}
 
         name = f"apps/{self.project}"
@@ -222,7 +223,7 @@ class Admin:
     # Operations
 
     def get_operation(self, project: str, operation: str) -> Answer:
-        self._check(project)
+        self._check_name(project)  # the application may be what it creates
         return self._operations.get(operation)
 
     def list_operations(self, request: Request, project: str) -> Answer:
@@ -231,10 +232,13 @@ class Admin:
 
     # Rules
 
-    def _check(self, project: str) -> None:
+    def _check_name(self, project: str) -> None:
         if project != self.project:
             raise ApiError(403, "The caller does not have permission")
-        if not self._created:
+
+    def _check(self, project: str) -> None:
+        self._check_name(project)
+        if not self.region:
             raise ApiError(404, f'Could not find Application "{project}".')
 
     def _validate(self, service: str, resource: Mapping[str, Any]) -> None:

@@ -209,10 +209,16 @@ class AppEngine:
         if not self._auth:
             variables["CLOUDSDK_AUTH_DISABLE_CREDENTIALS"] = "true"
         elif signed_in:
-            token = config / "access-token"
-            token.write_text(self.tokens.issue(f"developer@{self.project}.example"))
+            token = self.access_token_file(f"developer@{self.project}.example")
             variables["CLOUDSDK_AUTH_ACCESS_TOKEN_FILE"] = str(token)
         return variables
+
+    def access_token_file(self, account: str) -> Path:
+        """Write a token of an account, for gcloud on a laptop; return where it is."""
+        token = Path(tempfile.mkdtemp(prefix="gcloud-", dir=self._root)) / "access-token"
+        token.touch(0o600)
+        token.write_text(self.tokens.issue(account))
+        return token
 
     def service_account_key(self) -> dict[str, str]:
         """Return the value of GAE_KEY: the deployer's key, whose token_uri is this emulator's."""

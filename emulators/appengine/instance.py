@@ -108,7 +108,7 @@ class Instance:
     def _ask(self, request: Request, until: float) -> Answer:
         try:
             port = self._boot(until)
-            answer = _send(port, request, until)
+            answer = send(port, request, until)
         except TimeoutError:
             return _page(504, SERVER_ERROR)
         except (OSError, http.client.HTTPException):
@@ -124,7 +124,7 @@ class Instance:
             if self.pid is not None:
                 return self._port
             self._end()
-            self._port, self._ready, self._could_not_start = _free_port(), False, False
+            self._port, self._ready, self._could_not_start = free_port(), False, False
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", self.build.entrypoint],
                 cwd=self.build.source,
@@ -145,7 +145,7 @@ class Instance:
                 hello = Request("GET", WARMUP_PATH, Message(), b"", "0.1.0.3", secure=True)
                 # App Engine ignores what a warm-up request answers, and so does the emulator.
                 with contextlib.suppress(OSError, http.client.HTTPException):
-                    _send(self._port, hello, until)
+                    send(self._port, hello, until)
             return self._port
 
     def _await_listening(self, until: float) -> None:
@@ -193,7 +193,8 @@ def _page(status: int, body: bytes) -> Answer:
     return Answer(status, body, [("Content-Type", "text/html")])
 
 
-def _send(port: int, request: Request, until: float) -> Answer:
+def send(port: int, request: Request, until: float) -> Answer:
+    """Pass a request on to a port of this machine; return its answer."""
     left = until - time.monotonic()
     if left <= 0:
         raise TimeoutError
@@ -216,7 +217,8 @@ def _send(port: int, request: Request, until: float) -> Answer:
         return Answer(answer.status, answer.read(), headers)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     for port in random.SystemRandom().sample(PORTS, k=200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -49,10 +49,11 @@ LARGEST_PAGE = 1000
 class Logs:
     """All entries of a project, in the order in which they came."""
 
-    def __init__(self, project: str):
+    def __init__(self, project: str, resource: str = "gae_app"):
         self.delay = 0.0  # seconds until an entry can be read
         self.empty_pages = 0  # before the first entry: Google's search may take several requests
         self._project = project
+        self._resource = resource  # the type of what writes here
         self._entries: list[tuple[float, dict[str, Any]]] = []
         self._lock = threading.Lock()
 
@@ -62,12 +63,17 @@ class Logs:
         entry = {
             **_payload(line),
             "logName": f"projects/{self._project}/logs/{stream}",
-            "resource": {"type": "gae_app", "labels": {"project_id": self._project, **labels}},
+            "resource": {"type": self._resource, "labels": {"project_id": self._project, **labels}},
         }
         entry.setdefault("timestamp", _stamp(datetime.fromtimestamp(now, UTC)))
         with self._lock:
             entry.setdefault("insertId", f"{int(now):08x}{len(self._entries):08x}")
             self._entries.append((now, entry))
+
+    def forget(self) -> None:
+        """Remove every entry."""
+        with self._lock:
+            self._entries.clear()
 
     def list_entries(self, request: Request) -> Answer:
         """POST /v2/entries:list."""

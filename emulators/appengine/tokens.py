@@ -106,6 +106,10 @@ class Tokens:
             self._gitlab_tokens.add(token)
         return token
 
+    def gitlab_claims(self, token: str) -> dict[str, Any] | None:
+        """Return what an ID token says, if GitLab signed it."""
+        return _verify(self._gitlab.public_key(), token)
+
     def secrets(self) -> list[str]:
         """Return every string that no log, upload or left-over file may hold."""
         lines = self._pem.splitlines()[1:-1]
@@ -122,41 +126,46 @@ class Tokens:
     def account(self, request: Request) -> str:
         """Return the account behind a request's bearer token; without one, 401."""
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
-        with self._lock:
-            known = self._issued.get(token) if kind.lower() == "bearer" else None
-        if known is None or known.expires < time.time():
+        account = self.owner(token) if kind.lower() == "bearer" else None
+        if account is None:
             raise ApiError(
                 401,
                 "Request had invalid authentication credentials. Expected OAuth 2 access token, "
                 "login cookie or other valid authentication credential.",
             )
-        return known.account
+        return account
+
+    def owner(self, token: str) -> str | None:
+        """Return the account of an access token that is still good."""
+        with self._lock:
+            known = self._issued.get(token)
+        return known.account if known and known.expires > time.time() else None
 
     def exchange_key(self, request: Request) -> Answer:
         """POST /token: a JWT that the key signed becomes an access token."""
-        form = _form(request)
+        form = read_form(request)
         if form.get("grant_type") != JWT_BEARER:
-            return _refuse("unsupported_grant_type", "Invalid grant_type.")
+            return refuse("unsupported_grant_type", "Invalid grant_type.")
         claims = _verify(self._google.public_key(), form.get("assertion", ""))
         if claims is None:
-            return _refuse("invalid_grant", "Invalid JWT Signature.")
+            return refuse("invalid_grant", "Invalid JWT Signature.")
         if claims.get("iss") != self.deployer:
-            return _refuse("invalid_grant", "Invalid grant: account not found")
+            return refuse("invalid_grant", "Invalid grant: account not found")
         if claims.get("exp", 0) < time.time():
-            return _refuse("invalid_grant", "Invalid JWT: Token must be a short-lived token")
-        return _grant(self.issue(self.deployer))
+            return refuse("invalid_grant", "Invalid JWT: Token must be a short-lived token")
+        return grant(self.issue(self.deployer))
 
     def exchange_gitlab_token(self, request: Request) -> Answer:
         """POST /v1/token of STS: GitLab's ID token becomes a federated access token."""
-        form = _form(request)
+        form = read_form(request)
         if form.get("grant_type") != TOKEN_EXCHANGE:
-            return _refuse("unsupported_grant_type", "Invalid grant_type.")
+            return refuse("unsupported_grant_type", "Invalid grant_type.")
         if form.get("audience") != f"//iam.googleapis.com/{self.provider}":
-            return _refuse("invalid_request", 'Invalid value for "audience".')
-        claims = _verify(self._gitlab.public_key(), form.get("subject_token", ""))
+            return refuse("invalid_request", 'Invalid value for "audience".')
+        claims = self.gitlab_claims(form.get("subject_token", ""))
         if problem := _distrust(claims):
-            return _refuse(*problem)
-        return _grant(self.issue(self._principal), "urn:ietf:params:oauth:token-type:access_token")
+            return refuse(*problem)
+        return grant(self.issue(self._principal), "urn:ietf:params:oauth:token-type:access_token")
 
     def impersonate(self, request: Request) -> Answer:
         """POST …:generateAccessToken of IAM Credentials: the federated token becomes a real one."""
@@ -176,7 +185,8 @@ class Tokens:
         return f"principalSet://iam.googleapis.com/{pool}/attribute.project_id/{GITLAB_PROJECT_ID}"
 
 
-def _form(request: Request) -> dict[str, str]:
+def read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form; of one that is there twice, the last."""
     return {name: values[-1] for name, values in parse_qs(request.body.decode()).items()}
 
 
@@ -195,11 +205,13 @@ def _distrust(claims: dict[str, Any] | None) -> tuple[str, str] | None:
     return None
 
 
-def _refuse(error: str, description: str) -> Answer:
+def refuse(error: str, description: str) -> Answer:
+    """Return a refusal in the form of OAuth 2."""
     return Answer.of({"error": error, "error_description": description}, 400)
 
 
-def _grant(token: str, kind: str | None = None) -> Answer:
+def grant(token: str, kind: str | None = None) -> Answer:
+    """Return a token in the form of OAuth 2."""
     granted: dict[str, Any] = {
         "access_token": token,
         "token_type": "Bearer",

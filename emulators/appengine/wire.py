@@ -78,17 +78,25 @@ class Answer:
 class ApiError(Exception):
     """A refusal in the form of every Google API: code, message, status."""
 
-    def __init__(self, code: int, message: str, details: list[dict[str, Any]] | None = None):
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        details: list[dict[str, Any]] | None = None,
+        *,
+        status: str = "",
+    ):
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = details or []
+        self.status = status or STATUS_NAMES.get(code, "UNKNOWN")
 
     def answer(self) -> Answer:
         error: dict[str, Any] = {
             "code": self.code,
             "message": self.message,
-            "status": STATUS_NAMES.get(self.code, "UNKNOWN"),
+            "status": self.status,
         }
         if self.details:
             error["details"] = self.details
@@ -181,7 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
+        if "Content-Length" not in dict(answer.headers):  # an answer to HEAD may state it
+            self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         if self.command != "HEAD" and answer.status not in (204, 304):
             self.wfile.write(answer.body)

@@ -17,11 +17,13 @@ Modelled:
 - Soft-deleted pools and providers, whose names stay taken.
 - Login with GitLab's ID tokens by the providers that were created: issuer, audience, condition,
   mapping, and then who may be which account.
+- What a delivery to Cloud Run needs beside IAM: its services without containers (cloud_run.py),
+  buckets, policies of image repositories.
 - APIs that are off, billing that is not linked, organisation policies, in Google's words.
 
 Each module names the sources of its behaviour; what has none is in docs/reality.md.
 """
 
-from .cloud import Google
+from .emulator import Google
 
 __all__ = ["Google"]

@@ -5,7 +5,7 @@ import shlex
 import signal
 import threading
 
-from .cloud import Google
+from .emulator import Google
 
 
 def main() -> None:
@@ -31,7 +31,9 @@ def main() -> None:
         late=options.late,
         port=options.port,
     ) as google:
-        for name, value in {**google.environment(), "GAE_PROJECT": google.project}.items():
+        project = {"GAE_PROJECT": google.project, "GCP_PROJECT": google.project}
+        variables = google.environment() | google.run.environment() | project
+        for name, value in variables.items():
             print(f"export {name}={shlex.quote(value)}")
         print(
             f"# the APIs: {google.gae.api_url}  the app: {google.gae.url}  Ctrl-C ends it",

@@ -67,6 +67,12 @@ ROLES = {
     ),
     "roles/logging.logWriter": ("logging.logEntries.create", "logging.logEntries.route"),
     "roles/logging.viewer": ("logging.logEntries.list", "logging.logs.list"),
+    "roles/run.developer": (
+        *("run.services.get", "run.services.list", "run.services.getIamPolicy"),
+        *("run.services.create", "run.services.update", "run.services.delete"),
+        *("run.revisions.*", "run.routes.*", "run.configurations.*", "run.operations.*"),
+        *("run.locations.list", "resourcemanager.projects.get"),
+    ),
     "roles/storage.admin": ("storage.*",),
     "roles/storage.legacyBucketReader": (
         "storage.buckets.get",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emulators.appengine import AppEngine
+from emulators.cloudrun import CloudRun
 from tests.conftest import PROJECT, run
 from tests.support.tools import require
 
@@ -99,7 +100,11 @@ def get(gae: AppEngine, url: str) -> tuple[int, dict[str, str], bytes]:
 
 
 def call(
-    gae: AppEngine, method: str, path: str, body: bytes | dict[str, Any] = b"", token: str = ""
+    gae: AppEngine | CloudRun,
+    method: str,
+    path: str,
+    body: bytes | dict[str, Any] = b"",
+    token: str = "",
 ) -> tuple[int, dict[str, Any]]:
     """One API request as gcloud's would be, for rules that need no gcloud to show."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()

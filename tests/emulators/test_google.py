@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from emulators.google import Google
-from emulators.google.iam import evaluate
+from emulators.google.cel import evaluate
 from emulators.google.policies import Policy
 from tests.conftest import clean_environment
+from tests.emulators.clients import call
 from tests.support.tools import require
 
 ACCOUNT = "ada@demo-project.iam.gserviceaccount.com"
@@ -74,6 +75,48 @@ def test_a_caller_may_do_what_its_roles_say(google: Google) -> None:
     assert google.permits(google.owner, "appengine.services.update")
     with google.deny("appengine.services.update"):
         assert not google.permits(google.owner, "appengine.services.update")
+
+
+@pytest.mark.fast
+def test_a_version_needs_what_its_caller_and_its_build_need() -> None:
+    with Google(fresh=False) as google:
+        google.iam.add(ACCOUNT)
+        act_as = google.iam.policies[google.runtime]
+
+        def grant(policy: Policy, email: str, *roles: str) -> None:
+            member = f"serviceAccount:{email}"
+            policy.bindings += [{"role": f"roles/{role}", "members": [member]} for role in roles]
+
+        def create() -> str:
+            path = "v1/apps/demo-project/services/default/versions"
+            token = google.gae.tokens.issue(ACCOUNT)
+            body = {"id": "one", "runtime": "python313"}
+            return str(call(google.gae, "POST", path, body, token)[1]["error"]["message"])
+
+        assert "appengine.versions.create" in create()
+        grant(google.policy, ACCOUNT, "appengine.deployer")
+        assert "actAs" in create()
+        grant(act_as, ACCOUNT, "iam.serviceAccountUser")
+        assert "cloudbuild.builds.create" in create()
+        grant(google.policy, ACCOUNT, "cloudbuild.builds.editor")
+        assert "storage.buckets.get denied" in create()
+        grant(google.policy, google.runtime, "storage.admin", "logging.logWriter")
+        assert "artifactregistry.repositories.uploadArtifacts denied" in create()
+        grant(google.policy, google.runtime, "artifactregistry.createOnPushWriter")
+        assert create() == "The deployment has no files.", "only App Engine itself refuses it"
+
+
+@pytest.mark.fast
+def test_another_project_and_an_api_that_is_off_are_refused(google: Google) -> None:
+    token = google.gae.tokens.issue(google.owner)
+
+    def ask(path: str) -> str:
+        return str(call(google.gae, "GET", path, token=token)[1].get("error", {}).get("message"))
+
+    assert ask("v1/projects/other/serviceAccounts").endswith("does not have permission")
+    assert "has not been used in project 123456789012" in ask("v1/apps/demo-project")
+    google.enabled.add("appengine.googleapis.com")
+    assert "Could not find Application" in ask("v1/apps/demo-project")
 
 
 @pytest.mark.fast

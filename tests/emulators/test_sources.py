@@ -11,7 +11,7 @@ from tests.conftest import TEMPLATE
 pytestmark = pytest.mark.fast
 
 # These stand for nothing of Google's: they start the emulator, and plant faults in it.
-OURS = {"__init__", "__main__", "emulator", "faults"}
+OURS = {"__init__", "__main__", "command", "emulator", "faults"}
 MODULES = sorted(p for p in (TEMPLATE / "emulators").rglob("*.py") if p.stem not in OURS)
 SOURCE = re.compile(r"https://|googlecloudsdk\.|\bSources?:")
 
