@@ -1,5 +1,7 @@
 """Makes the baked folder a git repository with hooks wired; Cookiecutter runs it there, last.
 
+Before that, it removes the files of choices that were not made.
+
 A hook that fails makes Cookiecutter delete the project, so nothing that git refuses is an error:
 it is one line of warning that says what to type later.
 """
@@ -8,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -81,6 +84,7 @@ GIT_LOCAL = {
 def main() -> int:
     """Set the project up, say what could not be done, and end with what to type next."""
     answers = dict(json.loads(ANSWERS))
+    keep_chosen(answers)
     if is_compared(answers):
         return 0
     warnings = [record_origin(answers)]
@@ -90,6 +94,14 @@ def main() -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"\nNext:\n  cd {shlex.quote(folder())}\n  bin/setup\n  bin/dev")
     return 0
+
+
+def keep_chosen(answers: dict[str, Any]) -> None:
+    """Remove the files of choices that were not made; upgrade/choice.py does so in an upgrade."""
+    for prompt, paths_of in answers["_files_of"].items():
+        listed = {path for paths in paths_of.values() for path in paths}
+        for path in map(Path, listed - set(paths_of[answers[prompt]])):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def is_compared(answers: dict[str, Any]) -> bool:

@@ -14,6 +14,10 @@ from upgrade.notes import Notes
 from upgrade.state import Answers, State
 from upgrade.template import Template
 
+MOVES = "deploy_to"
+MOVED = """\
+- Before you push this: connect the project with {1}, as delivery/README.md says. What runs on {0}
+  goes on there until you end it, and visitors follow the domain."""
 YES = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
 
 
@@ -124,6 +128,8 @@ def make(project: Git, prefix: str, template: Template, new: State, work: Path) 
     theirs_tree = render.put(project, theirs_tree, work / "theirs", outcome)
 
     told = _notes(template, old, new)
+    if MOVES in old.answers and old.answers[MOVES] != new.answers.get(MOVES):
+        told.duties.append(MOVED.format(old.answers[MOVES], new.answers.get(MOVES)))
     message = f"{_subject(template, old, new)}\n\n{told.text()}".strip() + "\n"
     base_commit = project.line("commit-tree", base_tree, stdin=f"Version {old.name}, as rendered\n")
     return Plan(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from upgrade import git as git_module
+from upgrade.choice import keep_chosen
 from upgrade.errors import RefusedError
 from upgrade.git import Git
 from upgrade.state import Answers, State
@@ -52,6 +53,7 @@ def render(template: Template, state: State, work: Path, *, strict: bool) -> tup
     (project,) = (work / "out").iterdir()
     (replay,) = (work / "home").glob("*.json")
     context = json.loads(replay.read_text("utf-8"))["cookiecutter"]
+    keep_chosen(project, context)
     return project, {name: context[name] for name in prompts}
 
 

@@ -8,8 +8,8 @@ blueprint = Blueprint("health", __name__)
 
 
 def revision() -> str:
-    """Name the running revision, as App Engine, Cloud Run or the image's build calls it."""
-    for name in ("GAE_VERSION", "K_REVISION", "APP_REVISION"):
+    """Name the running revision, as App Engine, the delivery, the image or Cloud Run calls it."""
+    for name in ("GAE_VERSION", "APP_REVISION", "K_REVISION"):
         if value := os.environ.get(name):
             return value
     return "dev"

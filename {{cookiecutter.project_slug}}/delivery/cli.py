@@ -8,16 +8,17 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from delivery import chosen, signals
-from delivery.chosen import Target as ChosenTarget
+from delivery import signals
 from delivery.commits import Repository, who
 from delivery.console import Console
 from delivery.credentials import PrivateFolder
 from delivery.deploy import deploy
+from delivery.destination import Destination, SetUp
 from delivery.errors import AlarmError, DeliveryError, Interrupted
 from delivery.job import STATUS, Job, State
 from delivery.ledger import Ledger
 from delivery.log import log
+from delivery.logs import logs
 from delivery.probe import HttpProbe, fetch
 from delivery.process import Runner
 from delivery.promote import promote
@@ -26,7 +27,6 @@ from delivery.review import review
 from delivery.rollback import rollback
 from delivery.status import status
 from delivery.stop import stop
-from delivery.target import Target
 from delivery.verify import verify
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,9 +38,8 @@ COMMITS = "default: the one of the checked-out commit"
 ROLLBACK_TIMEOUT = 30.0  # in an emergency the next candidate is worth more than patience
 
 EPILOG = """\
-once, to set up both sides:
-  python -m delivery connect              make what is lacking in Google Cloud and GitLab
-  python -m delivery doctor               say what is wrong with it
+once, to set it up:
+{set_up}
 
 a delivery, step by step (the pipeline runs just this):
   python -m delivery deploy               upload this commit beside what serves; no traffic
@@ -56,6 +55,9 @@ to see what is there, and who delivered what:
   python -m delivery status
   python -m delivery log
 
+to see what a version wrote:
+  python -m delivery logs
+
 try it without touching anything:
   python -m delivery --dry-run deploy     looks, and prints the commands that would change something
 
@@ -64,8 +66,7 @@ of the checked-out commit: v<commit time, UTC>-<commit>.
 
 environment variables:
 {settings}
-In CI, GAE_PROJECT and one of the two logins are required. SSL_CERT_FILE, HTTPS_PROXY and NO_COLOR
-are honoured.
+SSL_CERT_FILE, HTTPS_PROXY and NO_COLOR are honoured.
 
 exit codes:
   0  done, also when there was nothing to do
@@ -76,20 +77,21 @@ exit codes:
   5  production has changed, or may have, and a person must look
   128+N  ended by signal N; the last lines say what became of production
 """
+DOCTOR = "\n(python -m delivery doctor, on a laptop, names all that is lacking)"
 
 
 def main(
+    destination: Destination,
     argv: Sequence[str] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     root: Path = ROOT,
-    create_target: Callable[[Runner], Target] = ChosenTarget,
 ) -> int:
     """Run one command and return its exit code."""
     environ = os.environ if environ is None else environ
     console = Console(environ)
     try:
-        options = _parser().parse_args(argv)
+        options = _parser(destination).parse_args(argv)
     except SystemExit:  # --help, or wrong usage
         console.flush()
         raise
@@ -98,7 +100,7 @@ def main(
             runner = options.runner = Runner(
                 console, private, root, environ, dry_run=options.dry_run
             )
-            target = create_target(runner)
+            target = destination.target(runner)
             job = Job(
                 target=target,
                 console=console,
@@ -111,7 +113,8 @@ def main(
                 dry_run=options.dry_run,
                 report=root / "review.env" if environ.get("CI") else None,
             )
-            code, result = _run(options.verb, job, options)
+            hint = DOCTOR if "doctor" in destination.set_up else ""
+            code, result = _run(options.verb, job, options, hint)
     except Interrupted as stopped:  # before the verb began, or after it had ended
         return 128 + stopped.signum
     if result:
@@ -120,12 +123,20 @@ def main(
 
 
 def _run(
-    verb: Callable[[Job, argparse.Namespace], str], job: Job, options: argparse.Namespace
+    verb: Callable[[Job, argparse.Namespace], str],
+    job: Job,
+    options: argparse.Namespace,
+    hint: str,
 ) -> tuple[int, str]:
-    """Run a verb; whatever happens, say what is known about production."""
+    """Run a verb; whatever happens, say what is known about production.
+
+    `hint` is what else to do where a permission is missing.
+    """
     try:
         return 0, verb(job, options)
     except DeliveryError as failure:
+        if failure.forbidden:
+            failure.then += hint
         job.console.fail(failure, str(job.production))
         return _exit_code(failure, job), ""
     except Interrupted as stopped:
@@ -147,7 +158,7 @@ def _exit_code(failure: DeliveryError, job: Job) -> int:
     return failure.exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(destination: Destination) -> argparse.ArgumentParser:
     # Options that may stand before or after the verb: after it, they must not reset the value.
     after = argparse.ArgumentParser(add_help=False)
     after.add_argument(
@@ -156,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m delivery",
         description="Brings a commit to production, and production back to an earlier commit.",
-        epilog=EPILOG.format(settings=ChosenTarget.SETTINGS),
+        epilog=_epilog(destination),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -235,9 +246,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--keep",
         type=int,
-        default=5,
+        default=destination.keep,
         metavar="N",
-        help="versions that worked to keep (default: 5)",
+        help=f"versions that worked to keep (default: {destination.keep})",
     )
 
     add("status", lambda job, _: status(job), "show the versions and their traffic")
@@ -255,23 +266,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("iid", metavar="IID", help="number of the merge request")
 
-    verb = add(
-        "connect",
-        lambda _, o: chosen.connect(o.runner, o),
-        "set up Google Cloud and GitLab for deliveries; shows what it would do, and asks",
-    )
-    chosen.add_options(verb)
-
-    verb = add(
-        "doctor",
-        lambda _, o: chosen.doctor(o.runner, o),
-        "say what is wrong with what connect set up",
-    )
-    chosen.add_places(verb)
-
     verb = add("stop", lambda job, o: stop(job, o.iid), "delete a merge request's version")
     verb.add_argument("iid", metavar="IID", help="number of the merge request")
+
+    verb = add(
+        "logs", lambda job, o: logs(job, o.version), "show the last lines that a version wrote"
+    )
+    verb.add_argument(
+        "version", nargs="?", type=_named, metavar="VERSION", help="default: the one that serves"
+    )
+
+    for name, set_up in destination.set_up.items():
+        set_up.add_options(add(name, _without_a_job(set_up), set_up.help))
     return parser
+
+
+def _without_a_job(set_up: SetUp) -> Callable[[Job, argparse.Namespace], str]:
+    return lambda _, options: set_up.run(options.runner, options)
+
+
+def _epilog(destination: Destination) -> str:
+    lines = [
+        f"  {f'python -m delivery {name}':<38}  {set_up.help}"
+        for name, set_up in destination.set_up.items()
+    ]
+    return EPILOG.format(set_up="\n".join(lines), settings=destination.settings)
 
 
 def _named(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from typing import TextIO
 from delivery.errors import DeliveryError
 
 RED, GREEN, YELLOW, DIM = "31", "32", "33", "2"
+# What a terminal, or GitLab's log, takes for a command: an application's log may have any.
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Console:
@@ -40,15 +43,15 @@ class Console:
 
     def done(self, text: str) -> None:
         """Report a success."""
-        self._line(self._paint(GREEN, text))
+        self._line(text, GREEN)
 
     def warn(self, text: str) -> None:
         """Report something unusual that is not a failure."""
-        self._line(self._paint(YELLOW, text))
+        self._line(text, YELLOW)
 
     def detail(self, text: str) -> None:
         """Report a detail that most readers can skip."""
-        self._line(self._paint(DIM, text))
+        self._line(text, DIM)
 
     def waiting(self, text: str, elapsed: float) -> None:
         """Show that something still runs."""
@@ -60,9 +63,14 @@ class Console:
         _write(self._progress, "\r\x1b[2K" + line[: shutil.get_terminal_size().columns - 1])
         self._waiting = True
 
+    def ask(self, question: str) -> str:
+        """Return what a person types; where nobody is there, an empty text."""
+        self._line(f"{question}:")
+        return sys.stdin.readline().strip()
+
     def fail(self, error: DeliveryError, production: str) -> None:
         """Explain a failure: what, why, the state of production, what to type."""
-        self._line(self._paint(RED, f"FAILED: {error.what}"))
+        self._line(f"FAILED: {error.what}", RED)
         parts = {"why": error.why, "log": error.log, "production": production, "next": error.then}
         for label, text in parts.items():
             if text:
@@ -74,24 +82,27 @@ class Console:
     def result(self, text: str) -> None:
         """Print to stdout what a script may read: a table, a dry run's command, the final URL."""
         self._settle()
-        _write(self._results, f"{text}\n")
+        _write(self._results, f"{_plain(text)}\n")
 
     def flush(self) -> None:
         """Write what others, such as argparse, have left in the buffers: that can fail, too."""
         for stream in (self._results, self._progress):
             _write(stream, "")
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: str, colour: str = "") -> None:
         self._settle()
-        _write(self._progress, f"{text}\n")
+        text = _plain(text)
+        painted = f"\x1b[{colour}m{text}\x1b[0m" if colour and self._colour else text
+        _write(self._progress, f"{painted}\n")
 
     def _settle(self) -> None:
         if self._waiting:
             _write(self._progress, "\r\x1b[2K")
             self._waiting = False
 
-    def _paint(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
+
+def _plain(text: str) -> str:
+    return _COMMANDS.sub("\ufffd", text)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

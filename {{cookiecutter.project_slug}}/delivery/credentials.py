@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,14 @@ from typing import Self
 
 from delivery import signals
 from delivery.errors import MisuseError
+
+LONGEST_SHOWN = 120
+# What a value that was meant for another variable may hold: part of a key, a word that is longer
+# than any name here, one with the prefix of a token, or of letters and digits at random.
+_SECRET = re.compile(
+    r"(?i:private|secret|password)|[\w+=~-]{33}|\b(?:gl[a-z]{2,8}-|ya29|eyJ|AIza)"
+    r"|(?=[\w+~-]*\d)(?=[\w+~-]*[A-Z])(?=[\w+~-]*[a-z])[\w+~-]{14,}"
+)
 
 
 class PrivateFolder:
@@ -107,3 +116,9 @@ def _start_cleanup(folder: Path) -> "subprocess.Popen[bytes]":
         env=keep,
         start_new_session=True,
     )
+
+
+def shown(value: str) -> str:
+    """Repeat a wrong value, unless it may be a key or a token that was pasted there."""
+    plain = len(value) <= LONGEST_SHOWN and value.isprintable() and not _SECRET.search(value)
+    return repr(value) if plain else f"a text of {len(value)} characters"

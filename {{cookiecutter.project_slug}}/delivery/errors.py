@@ -5,6 +5,7 @@ class DeliveryError(Exception):
     """What failed, why (in the tool's words), and what to type next; production is as it was."""
 
     exit_code = 1
+    forbidden = False  # a permission is missing
 
     def __init__(self, what: str, *, why: str = "", then: str = "", log: str = "") -> None:
         super().__init__(what)
@@ -43,6 +44,7 @@ class CommandError(DeliveryError):
 
     timed_out = False  # it was stopped because it took too long: what it began may still happen
     transient = False  # the same may succeed in a moment
+    exited: int | None = None  # a program's exit code
 
 
 class UnsettledError(CommandError):

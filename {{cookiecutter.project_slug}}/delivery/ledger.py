@@ -87,5 +87,6 @@ def _out_of_order(done: str, error: DeliveryError) -> RecordError:
         then=error.then,
     )
     failure.exit_code = error.exit_code
+    failure.forbidden = error.forbidden
     failure.transient = isinstance(error, CommandError) and error.transient
     return failure

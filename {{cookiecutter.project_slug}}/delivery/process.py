@@ -19,10 +19,12 @@ from delivery.errors import CommandError, MisuseError
 WHERE_TO_GET = {
     "gcloud": "install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install",
     "git": "install git: https://git-scm.com/downloads",
+    "ssh": "install OpenSSH's client: https://www.openssh.com/portable.html",
 }
 # What no program needs that we start: who needs a credential is handed a file.
 SECRETS = (
-    *("GAE_KEY", "GITLAB_OIDC_TOKEN", "GITLAB_TOKEN", "CI_JOB_TOKEN", "CI_REPOSITORY_URL"),
+    *("GAE_KEY", "GCP_KEY", "DEPLOY_KEY", "GITLAB_OIDC_TOKEN", "GITLAB_TOKEN"),
+    *("CI_JOB_TOKEN", "CI_REPOSITORY_URL"),
     *("CI_REGISTRY_PASSWORD", "CI_DEPLOY_PASSWORD", "CI_DEPENDENCY_PROXY_PASSWORD"),
 )
 PIPES_CLOSE = 2.0  # seconds for what a stopped program left behind to let go of its output
@@ -52,12 +54,16 @@ class Runner:
         timeout: float,
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        stdin: Path | None = None,
         quiet: bool = False,
     ) -> str:
-        """Run a program that only looks, and return what it printed; a dry run runs it too."""
+        """Run a program that only looks, and return what it printed; a dry run runs it too.
+
+        `stdin` is a file that it reads, such as a password in the private folder.
+        """
         if self.dry_run and not quiet:
             self.console.detail(f"  $ {shlex.join(argv)}")
-        return self._run(argv, doing, timeout, environ, cwd)
+        return self._run(argv, doing, timeout, environ, cwd, stdin)
 
     def change(
         self,
@@ -67,12 +73,13 @@ class Runner:
         timeout: float,
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        stdin: Path | None = None,
     ) -> str:
         """Run a program that changes something; a dry run prints it instead."""
         if self.dry_run:
             self.console.result(shlex.join(argv))
             return ""
-        return self._run(argv, doing, timeout, environ, cwd)
+        return self._run(argv, doing, timeout, environ, cwd, stdin)
 
     def _run(
         self,
@@ -81,6 +88,7 @@ class Runner:
         timeout: float,
         environ: Mapping[str, str] | None,
         cwd: Path | None,
+        stdin: Path | None,
     ) -> str:
         environ = self.bare_environ() if environ is None else environ
         tool = argv[0]
@@ -90,7 +98,7 @@ class Runner:
         child: subprocess.Popen[str] | None = None
         try:
             with signals.deferred():
-                child = self._start([program, *argv[1:]], environ, cwd)
+                child = self._start([program, *argv[1:]], environ, cwd, stdin)
             out, err = self._wait(child, doing, timeout)
         except BaseException:  # a time limit or a signal: nothing may go on behind our back
             if child is not None:
@@ -112,31 +120,38 @@ class Runner:
             if child.returncode < 0
             else f"failed (exit code {child.returncode})"
         )
-        raise CommandError(f"{doing}: {tool} {ending}", why=err.strip() or out.strip())
+        failure = CommandError(f"{doing}: {tool} {ending}", why=err.strip() or out.strip())
+        failure.exited = child.returncode
+        raise failure
 
     def _start(
-        self, argv: Sequence[str], environ: Mapping[str, str], cwd: Path | None
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        cwd: Path | None,
+        stdin: Path | None,
     ) -> "subprocess.Popen[str]":
         # From here on a process for clean-up listens. The program tells it its number before it
         # does anything else: so not even SIGKILL can end this process at a moment in between.
         _ = self.private.path
         posix = os.name != "nt"
         try:
-            child = subprocess.Popen(
-                argv,
-                cwd=cwd or self.root,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                # Its own group: Ctrl-C reaches us alone, and we end all of it, wrappers included.
-                start_new_session=posix,
-                # No other thread is alive when a program is started, so this is safe.
-                preexec_fn=self._announce if posix else None,  # noqa: PLW1509
-            )
+            with (stdin or Path(os.devnull)).open("rb") as source:
+                child = subprocess.Popen(
+                    argv,
+                    cwd=cwd or self.root,
+                    env=dict(environ),
+                    stdin=source,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    encoding="utf-8",
+                    errors="replace",
+                    # Its own group: Ctrl-C reaches us alone, and we end all of it.
+                    start_new_session=posix,
+                    # No other thread is alive when a program is started, so this is safe.
+                    preexec_fn=self._announce if posix else None,  # noqa: PLW1509
+                )
         except OSError as error:
             raise MisuseError(f"{argv[0]} cannot be started", why=str(error)) from error
         if not posix:  # pragma: no cover - Windows forks nothing

@@ -24,7 +24,9 @@ def promote(job: Job, given: str | None, *, canary: int | None = None, force: bo
 def _promote(job: Job, name: str, canary: int | None, *, force: bool) -> str:
     now = look(job)
     version = job.find(name, now.versions)
-    wanted = {name: ALL} if canary is None else with_canary(now.serving, name, canary)
+    wanted = {name: ALL}
+    if canary is not None:
+        wanted = with_canary(now.serving, name, canary, job.target.STEP)
     if now.serving == wanted or now.serving.get(name) == ALL:
         return _has_it_already(job, now)
     for refuse in (_refuse_held, _refuse_older, _refuse_ended_canary):

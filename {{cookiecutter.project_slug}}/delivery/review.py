@@ -13,7 +13,7 @@ def review(job: Job, iid: str) -> str:
     name = names.of_merge_request(iid)
     job.target.accept(name)
     serving = split_of(job.target.versions())
-    if not serving:
+    if job.target.FIRST_SERVES and not serving:
         raise RefusedError(
             "nothing has been delivered yet, so this review app would become production",
             then="deliver the default branch first",

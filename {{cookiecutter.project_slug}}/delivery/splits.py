@@ -1,5 +1,7 @@
 """Traffic splits, and what can be computed from them alone."""
 
+import math
+
 from delivery.errors import DeliveryError
 
 Split = dict[str, float]
@@ -24,22 +26,27 @@ def main_version(split: Split) -> str | None:
     return max(split, key=lambda version: (split[version], version)) if split else None
 
 
-def with_canary(serving: Split, name: str, per_cent: int) -> Split:
+def with_canary(serving: Split, name: str, per_cent: int, step: float) -> Split:
     """Split traffic between one version and, in their proportions, those that serve.
 
-    Where nothing else serves, the version gets everything: there is nothing to share it with.
+    Shares are multiples of `step`. Where nothing else serves, the version gets everything: there is
+    nothing to share it with.
     """
     others = {version: share for version, share in serving.items() if version != name}
     if not others:
         return {name: ALL}
     rest = sum(others.values())
     scaled = {
-        version: round(share * (100 - per_cent) / rest, 1) for version, share in others.items()
+        version: _round(share * (100 - per_cent) / rest, step) for version, share in others.items()
     }
     largest = max(scaled, key=lambda version: scaled[version])
-    scaled[largest] = round(scaled[largest] + 100 - per_cent - sum(scaled.values()), 1)
+    scaled[largest] = _round(scaled[largest] + 100 - per_cent - sum(scaled.values()), step)
     if scaled[largest] <= 0:
         raise DeliveryError(f"{describe(serving)} cannot be split any further")
     return {name: float(per_cent)} | {
         version: share for version, share in scaled.items() if share > 0
     }
+
+
+def _round(share: float, step: float) -> float:
+    return round(math.floor(share / step + 0.5) * step, 1)

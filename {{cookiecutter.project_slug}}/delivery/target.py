@@ -1,9 +1,9 @@
 """The seam between the verbs and a vendor: what a target must do, in words that no vendor owns.
 
 To deliver somewhere else, write one class with these functions in a folder of its own, and name
-it in chosen.py; no verb changes. A target raises the errors of errors.py, runs programs through
+it in __main__.py; no verb changes. A target raises the errors of errors.py, runs programs through
 the Runner that it is made with (which keeps time limits, signals and dry runs in one place), and
-moves traffic only when told to.
+moves traffic only when told to. What it cannot do, it declares.
 """
 
 from collections.abc import Sequence
@@ -36,8 +36,11 @@ class Stored:
 class Target(Protocol):
     """Where versions run. Each function may be called again after it failed or was killed."""
 
-    SETTINGS: ClassVar[str]
-    """The environment variables that it reads, for the help of the command line."""
+    STEP: ClassVar[float]
+    """The smallest difference between two shares of the traffic, in per cent."""
+
+    FIRST_SERVES: ClassVar[bool]
+    """Whether the first version gets all traffic by being deployed, as nothing else could."""
 
     def login(self) -> None:
         """Check the settings and prepare credentials; the first call. It asks no server."""
@@ -48,8 +51,7 @@ class Target(Protocol):
     def deploy(self, version: str, source: Path) -> None:
         """Upload and start the files in `source` as this version, without moving traffic.
 
-        `source` holds what the commit holds. Where a first version cannot be without traffic, it
-        may get all of it.
+        `source` holds what the commit holds. Only with FIRST_SERVES may the first one get traffic.
         """
 
     def versions(self) -> list[Version]:

@@ -21,5 +21,14 @@ def test_the_platform_names_the_revision(
     assert client.get("/health").get_json()["revision"] == "v20260102t030405-abcdef01"
 
 
+def test_the_name_of_a_delivery_goes_before_cloud_runs_own(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("K_REVISION", "demo-00001-abc")
+    monkeypatch.setenv("APP_REVISION", "v20260102t030405-abcdef01")
+
+    assert client.get("/health").get_json()["revision"] == "v20260102t030405-abcdef01"
+
+
 def test_app_engine_can_warm_an_instance_up(client: FlaskClient) -> None:
     assert client.get("/_ah/warmup").status_code == 204

@@ -1,1 +1,1 @@
-"""Google Cloud: App Engine behind the seam of target.py, its APIs and its login."""
+"""Google Cloud: its APIs, and how to log in."""

@@ -34,8 +34,11 @@ _LOGIN_FAILED = re.compile(
     r"problem refreshing|invalid_grant|invalid_target|No active account|active account"
     r"|UNAUTHENTICATED|invalid authentication credentials"
 )
-# What another attempt does not change: an app.yaml that gcloud cannot parse, a build that failed.
-_COMMIT_AT_FAULT = re.compile(r"occurred while parsing file|Cloud build \S+ status: FAILURE")
+# What another attempt does not change: an app.yaml that gcloud cannot parse, a build that failed,
+# a container that does not start.
+_COMMIT_AT_FAULT = re.compile(
+    r"occurred while parsing file|Cloud build \S+ status: FAILURE|user-provided container failed"
+)
 
 _NOISE = (
     r"This command is authenticated (?:as|with) .*",  # names the credential file
@@ -91,7 +94,7 @@ def what_next(words: str, role: str) -> str:
             if re.search(pattern, words, re.IGNORECASE):
                 return _grant(needed)
         # Google says the same of a project that does not exist as of one that is not yours.
-        return f"if GAE_PROJECT is right, {_grant(role)}"
+        return f"if that is the right project, {_grant(role)}"
     if "gcloud app create" in words or "Could not find Application" in words:
         return (
             "gcloud app create --region=REGION (once per project; the region can never be changed)"
@@ -112,7 +115,4 @@ def what_next(words: str, role: str) -> str:
 
 
 def _grant(role: str) -> str:
-    return (
-        f"grant the deploying account {role}, then run this again\n"
-        "(python -m delivery doctor, on a laptop, names all that is lacking)"
-    )
+    return f"grant the deploying account {role}, then run this again"

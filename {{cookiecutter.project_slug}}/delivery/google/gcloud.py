@@ -52,6 +52,7 @@ def run(
             told = CommandError(
                 error.what, why=advice.trim(error.why), then=advice.what_next(error.why, role)
             )
+            told.forbidden = advice.is_forbidden(error.why)
             told.timed_out = error.timed_out
             told.transient = not error.timed_out and is_transient(error.why)
             if not told.transient or runner.clock() + pause > deadline:

@@ -3,24 +3,25 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from delivery.console import Console
-from delivery.credentials import PrivateFolder
+from delivery.credentials import PrivateFolder, shown
 from delivery.errors import CommandError, MisuseError
 from delivery.google import gcloud
 from delivery.process import SECRETS, Runner
 
-SETTINGS = """\
-  GAE_PROJECT                     id of the Google Cloud project
-  GCP_WORKLOAD_IDENTITY_PROVIDER  keyless login: projects/N/locations/global/
-                                  workloadIdentityPools/POOL/providers/PROVIDER
-  GCP_SERVICE_ACCOUNT             ... as this service account (its e-mail address)
-  GITLAB_OIDC_TOKEN               ... with this token (id_tokens in .gitlab-ci.yml sets it)
-  GAE_KEY                         or, instead of these three: a service account's key, as the
-                                  path of a file or as its JSON text
-On a laptop none is needed: the account and project that gcloud uses are used."""
+
+@dataclass(frozen=True)
+class Names:
+    """What a target calls the variables that are its own."""
+
+    project: str
+    key: str
+    others: tuple[str, ...] = ()  # what a job must set, too
+
 
 WHERE = (
     "GitLab: Settings > CI/CD > Variables (protected ones are empty on unprotected branches).\n"
@@ -32,13 +33,6 @@ _PROVIDER = re.compile(
     r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+"
 )
 _ACCOUNT = re.compile(r"[^@\s/]+@[a-z0-9.-]+\.gserviceaccount\.com")
-LONGEST_SHOWN = 120
-# What a value that was meant for another variable may hold: part of a key, a word that is longer
-# than any name here, one with the prefix of a token, or of letters and digits at random.
-_SECRET = re.compile(
-    r"(?i:private|secret|password)|[\w+=~-]{33}|\b(?:gl[a-z]{2,8}-|ya29|eyJ|AIza)"
-    r"|(?=[\w+~-]*\d)(?=[\w+~-]*[A-Z])(?=[\w+~-]*[a-z])[\w+~-]{14,}"
-)
 _KEY_FIELDS = ("client_email", "private_key", "private_key_id", "token_uri")
 
 _QUIET = {
@@ -57,30 +51,36 @@ _OVERRIDDEN = (
 )
 
 
-def project(environ: Mapping[str, str]) -> str:
+def project(environ: Mapping[str, str], names: Names) -> str:
     """Return the project's id, or nothing if it is not set, after checking its shape."""
-    given = environ.get("GAE_PROJECT", "").strip()
+    given = environ.get(names.project, "").strip()
     if given and not _PROJECT.fullmatch(given):
         raise MisuseError(
-            f"GAE_PROJECT is {_shown(given)}, which is no project id",
+            f"{names.project} is {shown(given)}, which is no project id",
             why="an id has 6 to 30 of a-z, 0-9 and '-' (it is neither the name nor the number)",
             then=WHERE,
         )
     return given
 
 
-def login(environ: Mapping[str, str], private: PrivateFolder, console: Console) -> dict[str, str]:
+def login(
+    environ: Mapping[str, str],
+    private: PrivateFolder,
+    console: Console,
+    names: Names,
+) -> dict[str, str]:
     """Check the settings, keep credentials in the private folder, return gcloud's environment."""
     keyless = any(environ.get(name) for name in _KEYLESS[:2])
-    explicit = keyless or bool(environ.get("GAE_KEY"))
+    explicit = keyless or bool(environ.get(names.key))
     if explicit or environ.get("CI"):
-        _refuse_missing(environ, keyless=keyless)
+        _refuse_missing(environ, names, keyless=keyless)
     children = {name: value for name, value in environ.items() if name not in SECRETS} | _QUIET
     if not explicit:
         return children  # a laptop: the account that gcloud has
-    if keyless and environ.get("GAE_KEY"):
-        console.warn("Both GAE_KEY and the keyless variables are set: the keyless login is used.")
-    credentials = _keyless(environ, private) if keyless else _key(environ["GAE_KEY"])
+    if keyless and environ.get(names.key):
+        both = f"Both {names.key} and the keyless variables are set"
+        console.warn(f"{both}: the keyless login is used.")
+    credentials = _keyless(environ, private) if keyless else _key(environ[names.key], names.key)
     file = private.write("credentials.json", json.dumps(credentials))
     for name in _OVERRIDDEN:
         children.pop(name, None)
@@ -96,12 +96,13 @@ def login(environ: Mapping[str, str], private: PrivateFolder, console: Console) 
 _KEYLESS = ("GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_SERVICE_ACCOUNT", "GITLAB_OIDC_TOKEN")
 
 
-def _refuse_missing(environ: Mapping[str, str], *, keyless: bool) -> None:
-    missing = [] if environ.get("GAE_PROJECT", "").strip() else ["GAE_PROJECT"]
+def _refuse_missing(environ: Mapping[str, str], names: Names, *, keyless: bool) -> None:
+    own = (names.project, *names.others)
+    missing = [name for name in own if not environ.get(name, "").strip()]
     if keyless:
         missing += [name for name in _KEYLESS if not environ.get(name, "").strip()]
-    elif not environ.get("GAE_KEY"):
-        missing.append("GCP_WORKLOAD_IDENTITY_PROVIDER and GCP_SERVICE_ACCOUNT (or else GAE_KEY)")
+    elif not environ.get(names.key):
+        missing.append(f"{_KEYLESS[0]} and {_KEYLESS[1]} (or else {names.key})")
     if missing:
         raise MisuseError(f"not set: {', '.join(missing)}", then="set it in " + WHERE)
 
@@ -111,7 +112,7 @@ def _keyless(environ: Mapping[str, str], private: PrivateFolder) -> dict[str, An
     provider = re.sub(r"^(https:)?//iam\.googleapis\.com/", "", provider)
     if not _PROVIDER.fullmatch(provider):
         raise MisuseError(
-            f"GCP_WORKLOAD_IDENTITY_PROVIDER is {_shown(provider)}, which names no provider",
+            f"GCP_WORKLOAD_IDENTITY_PROVIDER is {shown(provider)}, which names no provider",
             why="its form is projects/NUMBER/locations/global/\n"
             "workloadIdentityPools/POOL/providers/PROVIDER",
             then=WHERE,
@@ -119,7 +120,7 @@ def _keyless(environ: Mapping[str, str], private: PrivateFolder) -> dict[str, An
     account = environ[_KEYLESS[1]].strip()
     if not _ACCOUNT.fullmatch(account):
         raise MisuseError(
-            f"GCP_SERVICE_ACCOUNT is {_shown(account)}, which is no service account",
+            f"GCP_SERVICE_ACCOUNT is {shown(account)}, which is no service account",
             why="its form is NAME@PROJECT.iam.gserviceaccount.com",
             then=WHERE,
         )
@@ -145,7 +146,7 @@ def _endpoint(environ: Mapping[str, str], service: str, default: str) -> str:
     return environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service}", default).rstrip("/")
 
 
-def _key(value: str) -> dict[str, Any]:
+def _key(value: str, name: str) -> dict[str, Any]:
     """Read a service account's key; whatever is wrong with it, its text is never repeated."""
     text = value.strip("\ufeff \t\r\n")  # some editors begin a file with the first of these
     if not text.startswith("{"):
@@ -153,7 +154,7 @@ def _key(value: str) -> dict[str, Any]:
             text = Path(text).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             raise MisuseError(
-                "GAE_KEY is neither the JSON text of a key nor the path of a file",
+                f"{name} is neither the JSON text of a key nor the path of a file",
                 why=getattr(error, "strerror", None) or "it cannot be read",
                 then=WHERE,
             ) from None
@@ -162,33 +163,26 @@ def _key(value: str) -> dict[str, Any]:
         key = json.loads(text, strict=False)
     except ValueError as error:
         position = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "encoding"
-        raise MisuseError("GAE_KEY is not valid JSON", why=f"see {position}", then=WHERE) from None
+        raise MisuseError(f"{name} is not valid JSON", why=f"see {position}", then=WHERE) from None
     if not isinstance(key, dict) or key.get("type") != "service_account":
         raise MisuseError(
-            "GAE_KEY is not the key of a service account",
+            f"{name} is not the key of a service account",
             why='a key has "type": "service_account"',
             then=WHERE,
         )
-    absent = [name for name in _KEY_FIELDS if not isinstance(key.get(name), str) or not key[name]]
+    absent = [part for part in _KEY_FIELDS if not isinstance(key.get(part), str) or not key[part]]
     if absent:
-        raise MisuseError(
-            f"GAE_KEY lacks {', '.join(absent)}", why="it seems cut short", then=WHERE
-        )
+        raise MisuseError(f"{name} lacks {', '.join(absent)}", why="it seems cut short", then=WHERE)
     return key
 
 
-def _shown(value: str) -> str:
-    """Repeat a wrong value, unless it may be a key or a token that was pasted there."""
-    plain = len(value) <= LONGEST_SHOWN and value.isprintable() and not _SECRET.search(value)
-    return repr(value) if plain else f"a text of {len(value)} characters"
-
-
 class Account:
-    """Who gcloud is signed in as; one start of gcloud tells token and project."""
+    """Who gcloud is signed in as; one start of gcloud tells the token and what gcloud is set to."""
 
-    def __init__(self, runner: Runner, environ: Mapping[str, str]) -> None:
+    def __init__(self, runner: Runner, environ: Mapping[str, str], names: Names) -> None:
         self._runner = runner
         self._environ = environ
+        self._names = names
         self._answer: dict[str, Any] = {}
 
     def token(self) -> str:
@@ -201,13 +195,18 @@ class Account:
 
     def project(self) -> str:
         """Return the project that gcloud is set to."""
-        project = self._ask().get("configuration", {}).get("properties", {}).get("core", {})
-        if not project.get("project"):
+        project = self.property("core", "project")
+        if not project:
             raise MisuseError(
                 "no Google Cloud project is chosen",
-                then="set GAE_PROJECT, or: gcloud config set project PROJECT",
+                then=f"set {self._names.project}, or: gcloud config set project PROJECT",
             )
-        return str(project["project"])
+        return project
+
+    def property(self, section: str, name: str) -> str:
+        """Return one of gcloud's properties, or nothing if it is not set."""
+        properties = self._ask().get("configuration", {}).get("properties", {})
+        return str(properties.get(section, {}).get(name) or "")
 
     def _ask(self) -> dict[str, Any]:
         if not self._answer:

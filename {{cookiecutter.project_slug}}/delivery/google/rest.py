@@ -29,6 +29,7 @@ ENDPOINTS = {
     "iam": "https://iam.googleapis.com/",
     "logging": "https://logging.googleapis.com/",
     "orgpolicy": "https://orgpolicy.googleapis.com/",
+    "run": "https://run.googleapis.com/",
     "serviceusage": "https://serviceusage.googleapis.com/",
     "storage": "https://storage.googleapis.com/storage/v1/",
 }
@@ -61,6 +62,7 @@ class ApiError(CommandError):
 
     def __init__(self, status: int, message: str, reason: str = "") -> None:
         super().__init__(message, why=message)
+        self.what = f"HTTP {status}" if status else "no answer"
         self.status = status
         self.message = message
         self.reason = reason  # Google's word, such as SERVICE_DISABLED
@@ -90,7 +92,7 @@ class Rest:
         service: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | list[str]] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         retry: bool = True,
@@ -103,7 +105,7 @@ class Rest:
         minute: never for a change that must not be made twice, or over somebody else's. `final`
         has statuses that trying again cannot help, such as 409 for what exists already.
         """
-        url = self._endpoint(service) + path + (f"?{urlencode(query)}" if query else "")
+        url = self._endpoint(service) + path + (f"?{urlencode(query, doseq=True)}" if query else "")
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {
             "Authorization": f"Bearer {self._token()}",
@@ -124,10 +126,16 @@ class Rest:
             self._sleep(pause)
 
     def _endpoint(self, service: str) -> str:
-        """Return where a service is; uploads to Cloud Storage go to a place beside it."""
+        """Return where a service is; uploads to Cloud Storage go to a place beside it.
+
+        SERVICE@REGION is a service's place for a region: REGION- before its host, as gcloud has it.
+        """
+        service, _, region = service.partition("@")
         name, _, upload = service.partition("-")
         override = self._environ.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}")
         base = (override or ENDPOINTS[name]).rstrip("/") + "/"
+        if region:
+            base = base.replace("://", f"://{region}-", 1)
         if upload:
             base = base.removesuffix("storage/v1/") + "upload/storage/v1/"
         return base
@@ -138,8 +146,9 @@ def call(request: Callable[[], T], doing: str, role: str) -> T:
     try:
         return request()
     except ApiError as error:
-        error.what = f"{doing}: " + (f"HTTP {error.status}" if error.status else "no answer")
+        error.what = f"{doing}: {error.what}"
         error.why = advice.trim(error.message)
+        error.forbidden = advice.is_forbidden(error.message)
         error.then = advice.what_next(f"{error.reason} {error.message}", role)
         raise
 

@@ -5,31 +5,29 @@ say more than one start of gcloud each: https://cloud.google.com/appengine/docs/
 """
 
 import functools
-import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+from delivery.appengine.operations import Operations
 from delivery.errors import CommandError, MisuseError, UnsettledError
 from delivery.google import gcloud, login
-from delivery.google.operations import Operations
+from delivery.google.logging import last_lines
 from delivery.google.rest import ApiError, Rest, call
 from delivery.google.storage import Object
 from delivery.process import Runner
 from delivery.splits import Split
 from delivery.target import Stored, Version
 
+NAMES = login.Names(project="GAE_PROJECT", key="GAE_KEY")
 DEPLOYER = "roles/appengine.deployer"
 SERVICE_ADMIN = "roles/appengine.serviceAdmin"
 
 # Within the 20 minutes that .gitlab-ci.yml gives a job, so that we can say what happened. Google
 # itself gives a build ten minutes unless told otherwise.
 BUILD_TIMEOUT = 15 * 60.0
-LOG_LINES = 20
-LOG_PAGES = 10
-LOG_AGE = timedelta(hours=1)
 DNS_LABEL = 63
 NOT_FOUND = 404
 
@@ -37,7 +35,8 @@ NOT_FOUND = 404
 class AppEngine:
     """One service of one project; app.yaml says which service."""
 
-    SETTINGS: ClassVar[str] = login.SETTINGS
+    STEP: ClassVar[float] = 0.1  # what App Engine keeps when traffic is split at random
+    FIRST_SERVES: ClassVar[bool] = True
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -51,9 +50,9 @@ class AppEngine:
         """Check the settings, then have gcloud say who we are; a laptop's project counts, too."""
         runner = self._runner
         self._service = _service(runner.root)
-        self._project = login.project(runner.environ)
-        self._environ = login.login(runner.environ, runner.private, runner.console)
-        account = login.Account(runner, self._environ)
+        self._project = login.project(runner.environ, NAMES)
+        self._environ = login.login(runner.environ, runner.private, runner.console, NAMES)
+        account = login.Account(runner, self._environ, NAMES)
         if not self._project:
             self._project = account.project()
         self._api = Rest(account.token, runner.environ, clock=runner.clock, sleep=runner.sleep)
@@ -180,32 +179,14 @@ class AppEngine:
 
     def log(self, version: str) -> list[str]:
         """Return the last lines of the version's log, requests left out."""
-        query = (
+        return last_lines(
+            self._api,
+            self._project,
             'resource.type="gae_app"'
             f' AND resource.labels.module_id="{self._service}"'
             f' AND resource.labels.version_id="{version}"'
-            ' AND (logName:"stdout" OR logName:"stderr" OR logName:"varlog")'
-            f' AND timestamp>="{datetime.now(UTC) - LOG_AGE:%Y-%m-%dT%H:%M:%SZ}"'
+            ' AND (logName:"stdout" OR logName:"stderr" OR logName:"varlog")',
         )
-        body = {
-            "resourceNames": [f"projects/{self._project}"],
-            "filter": query,
-            "orderBy": "timestamp desc",
-            "pageSize": LOG_LINES,
-        }
-        entries: list[dict[str, Any]] = []
-        for _ in range(LOG_PAGES):  # a page may be empty, and yet not the last one
-            answer = call(
-                lambda: self._api.request("POST", "logging", "v2/entries:list", body=body).json,
-                "reading the log",
-                "roles/logging.viewer",
-            )
-            entries += answer.get("entries") or []
-            page = answer.get("nextPageToken")
-            if len(entries) >= LOG_LINES or not page:
-                break
-            body["pageToken"] = page
-        return [_line(entry) for entry in reversed(entries[:LOG_LINES])]
 
     def read_record(self) -> Stored:
         """Read the record from the application's bucket."""
@@ -312,11 +293,3 @@ def _version(row: dict[str, Any], serving: Split) -> Version:
 
 def _per_cent(share: float) -> float:
     return round(float(share) * 100, 1)  # App Engine keeps thousandths
-
-
-def _line(entry: dict[str, Any]) -> str:
-    text = entry.get("textPayload")
-    if text is None:
-        fields = entry.get("jsonPayload", {})
-        text = fields.get("stack_trace") or fields.get("message") or json.dumps(fields)
-    return str(text).rstrip()

@@ -18,7 +18,7 @@ PAGE = 100
 RETRY_FOR = 60.0  # seconds
 TIMEOUT = 30.0
 TRANSIENT = {0, 429, 500, 502, 503, 504}
-NOT_FOUND = 404
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
 
 class GitLabError(CommandError):
@@ -26,9 +26,19 @@ class GitLabError(CommandError):
 
     def __init__(self, status: int, message: str, doing: str) -> None:
         what = f"HTTP {status}" if status else "no answer"
-        super().__init__(f"GitLab, {doing}: {what}", why=message)
+        super().__init__(f"GitLab, {doing}: {what}", why=message, then=_then(status, message))
         self.status = status
-        self.message = message
+
+
+def _then(status: int, message: str) -> str:
+    """Say what to do about an error that a token causes."""
+    if status == UNAUTHORIZED:
+        return "it is wrong, or has expired: make one with the scope api, and set GITLAB_TOKEN"
+    if "insufficient_scope" in message:
+        return "the token lacks the scope api: make one that has it, and set GITLAB_TOKEN"
+    if status == FORBIDDEN:
+        return "the token's owner must be Maintainer of the project: its owner can change that"
+    return ""
 
 
 @dataclass(frozen=True)
