@@ -16,6 +16,7 @@ from filelock import FileLock
 from pytest_cookies.plugin import Cookies
 
 from tests.support.answers import PROMPTS
+from upgrade.choice import keep_chosen
 
 collect_ignore = ["extensions"]  # is tested in a bake
 
@@ -178,6 +179,8 @@ def bake_quickly(
         accept_hooks=hooks,
         default_config=True,
     )
+    if not hooks:  # one of which does this
+        keep_chosen(Path(path), {**PROMPTS, "deploy_to": "app-engine"} | answers)
     return Path(path)
 
 

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cookiecutter.main import cookiecutter
 
-from tests.conftest import TEMPLATE, Bake, BakedProject, bake_quickly
+from tests.conftest import Bake, BakedProject, bake_quickly
 from tests.support.answers import PROMPTS
 from tests.support.engine import Container, container, docker, free_port, inspect, page
 from tests.support.switch import Switch
@@ -66,15 +65,9 @@ def create_app():
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BakedProject]:
     """Bake a project that belongs to an ordinary user; remove what was built from it."""
     require("docker")
-    path = cookiecutter(
-        str(TEMPLATE),
-        no_input=True,
-        extra_context={"project_slug": SLUG, "license": "MIT"},
-        output_dir=str(tmp_path_factory.mktemp("containers")),
-        accept_hooks=False,
-        default_config=True,
-    )
-    made = BakedProject(Path(path), {"BUILDKIT_PROGRESS": "plain"})
+    folder = tmp_path_factory.mktemp("containers")
+    path = bake_quickly(folder, project_slug=SLUG, license="MIT")
+    made = BakedProject(path, {"BUILDKIT_PROGRESS": "plain"})
     own(made.path)
     yield made
     for filename in ("compose.yaml", "compose.production.yaml"):

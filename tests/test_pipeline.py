@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from delivery import cli
-from delivery.google import appengine
+from delivery.appengine import target as appengine
 
+from emulators.cloudrun.emulator import GitLabRegistry
 from tests.conftest import Bake, BakedProject
+from tests.support.answers import PROMPTS
 from tests.support.gitlab import (
     DEFAULT_BRANCH,
     FORK,
@@ -151,11 +153,28 @@ def test_a_change_is_piped_once(gitlab: GitLab, kind: Variables, *, starts: bool
     assert gitlab.starts(kind, CI_OPEN_MERGE_REQUESTS="client/project!7") is starts
 
 
-def test_the_pipeline_obeys_gitlabs_schema(render: Bake) -> None:
-    project = render()
+@pytest.mark.parametrize("target", PROMPTS["deploy_to"])
+def test_the_pipeline_obeys_gitlabs_schema(render: Bake, target: str) -> None:
+    project = render(deploy_to=target)
     options = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
 
     project.must("check-jsonschema", *options, ".gitlab-ci.yml")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("target", ["cloud-run", "docker-host"])
+def test_the_pipeline_differs_where_the_image_is_delivered(render: Bake, target: str) -> None:
+    """The image that was tested goes on to the job that delivers it; what delivers may differ."""
+    one, other = (
+        yaml.safe_load(render(deploy_to=each).read(".gitlab-ci.yml"))
+        for each in ("app-engine", target)
+    )
+    build = other.pop("build")
+    assert build["script"][-1] == 'bin/push-image "hello-delivery:$CI_COMMIT_SHORT_SHA"'
+    assert build["artifacts"] == {"reports": {"dotenv": "image.env"}}
+    assert build["script"][0] == one.pop("build")["script"]
+    assert {name for name in one if one[name] != other[name]} <= {".delivery"}
+    assert one[".delivery"]["timeout"] == other[".delivery"]["timeout"]
 
 
 @pytest.mark.fast
@@ -332,6 +351,28 @@ def test_an_image_that_does_not_start_fails_the_build_and_says_why(
 
     assert pipeline.jobs == {"build": "failed"}, pipeline.said
     assert "invalid literal for int() with base 10: 'many'" in pipeline.said
+
+
+@pytest.mark.pipeline
+@pytest.mark.containers
+def test_the_image_that_was_tested_is_handed_on_by_digest(bake: Bake, tmp_path: Path) -> None:
+    require("docker")
+    project = bake(deploy_to="cloud-run")
+    project.add_origin(tmp_path)
+    push(project)
+    (tmp_path / "gitlab").mkdir()
+    registry = GitLabRegistry(tmp_path / "registry")
+    variables = registry.variables() | {"CI_DEFAULT_BRANCH": "main"}
+    try:
+        pipeline = GitLab(tmp_path / "origin.git", tmp_path / "gitlab").run(
+            DEFAULT_BRANCH | variables, "build", host_network=True
+        )
+    finally:
+        registry.close()
+
+    assert pipeline.jobs == {"build": "passed"}, pipeline.said
+    name = re.escape(variables["CI_REGISTRY_IMAGE"])
+    assert re.search(rf"IMAGE={name}/app@sha256:[0-9a-f]{{64}}", pipeline.said)
 
 
 @pytest.mark.pipeline

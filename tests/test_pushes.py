@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake, BakedProject
+from tests.support.answers import PROMPTS
 
 BAD_TEST = "def test_sums() -> None:\n    assert sum([1, 1]) == 3\n"
 KEY = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA " + "PRIVATE KEY-----\n"
@@ -35,6 +36,17 @@ def refused(project: BakedProject, *refs: str) -> str:
     assert done.returncode != 0, done.stdout
     assert project.must("git", "ls-remote", "origin") == before
     return done.stdout
+
+
+@pytest.mark.parametrize("target", PROMPTS["deploy_to"])
+def test_the_first_push_of_a_bake_is_accepted(
+    bake: Bake, tools: Path, tmp_path: Path, target: str
+) -> None:
+    project = bake(deploy_to=target)
+    project.env = {"VENV": str(tools)}
+    project.add_origin(tmp_path)
+
+    project.must("git", "push", "origin", "main")
 
 
 def test_a_commit_that_the_remote_has_under_another_name_is_tested(project: BakedProject) -> None:
@@ -68,6 +80,7 @@ def test_a_file_that_archives_leave_out_is_tested(project: BakedProject) -> None
         ("notes.md", MARKS, "merge conflict"),
         ("large.txt", "x" * 1024 * 1025, "large.txt"),
     ],
+    ids=["key", "marks", "large"],  # a text of that size is too long for the name of a test
 )
 def test_what_no_commit_may_hold_is_not_pushed_either(
     project: BakedProject, name: str, text: str, said: str

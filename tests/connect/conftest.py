@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,24 +15,14 @@ import pytest
 from emulators.gitlab import GitLab
 from emulators.google import Google
 from tests.conftest import bake_quickly, clean_environment
+from tests.support.clone import Outcome, finish
 from tests.support.tools import require
 
+# A test asks for both with @both; `pair` without it is App Engine's.
+TARGETS = {"app-engine": ("europe-west", "GAE"), "cloud-run": ("europe-west1", "GCP")}
+both = pytest.mark.parametrize("pair", TARGETS, indirect=True)
+on_cloud_run = pytest.mark.parametrize("pair", ["cloud-run"], indirect=True)
 LOOKS = ("getIamPolicy", "testIamPermissions", "getEffectiveOrgPolicy")
-
-
-@dataclass
-class Outcome:
-    """How a run ended, and all that it said."""
-
-    code: int
-    out: str
-    err: str
-    seconds: float
-
-    @property
-    def said(self) -> str:
-        """Everything."""
-        return self.err + self.out
 
 
 @dataclass
@@ -43,12 +33,28 @@ class Pair:
     google: Google
     gitlab: GitLab
     temp: Path
+    target: str = "app-engine"
     outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def region(self) -> str:
+        """Where it runs."""
+        return TARGETS[self.target][0]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the variables for project and key are called."""
+        prefix = TARGETS[self.target][1]
+        return f"{prefix}_PROJECT", f"{prefix}_KEY"
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return the person's shell."""
         base = clean_environment() | self.google.environment() | self.gitlab.environment()
-        own = {"GAE_PROJECT": self.google.project, "TMPDIR": str(self.temp)}
+        if self.target == "cloud-run":
+            base |= self.google.run.environment()
+        home = self.temp.parent / "home"
+        home.mkdir(exist_ok=True)
+        own = {self.names[0]: self.google.project, "TMPDIR": str(self.temp), "HOME": str(home)}
         return base | own | more
 
     def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
@@ -68,15 +74,16 @@ class Pair:
 
     def run(self, *arguments: str, typed: str = "", **more: str) -> Outcome:
         """Run a verb to its end; no credential may be in what it says, or stay behind."""
-        began = time.monotonic()
-        with self.start(*arguments, **more) as process:
-            out, err = process.communicate(typed, timeout=120)
-        outcome = Outcome(process.returncode, out, err, time.monotonic() - began)
-        secrets = [*self.google.secrets(), *self.gitlab.tokens]
-        assert not [secret for secret in secrets if secret in outcome.said]
+        outcome = finish(self.start(*arguments, **more), typed)
+        assert not [secret for secret in self.secrets() if secret in outcome.said]
         assert list(self.temp.glob("delivery-*")) == []
         self.outcomes.append(outcome)
         return outcome
+
+    def secrets(self) -> list[str]:
+        """Return every token of both sides, and the private part of every key."""
+        keys = [key["private_key"].splitlines()[1] for key in self.google.iam.keys.values()]
+        return [*self.google.secrets(), *self.gitlab.tokens, *keys]
 
     def must(self, *arguments: str, **more: str) -> Outcome:
         """Run a verb that has to succeed."""
@@ -86,7 +93,12 @@ class Pair:
 
     def connect(self, *arguments: str, **more: str) -> Outcome:
         """Connect, without a question."""
-        return self.must("connect", "--region", "europe-west", "--yes", *arguments, **more)
+        return self.must("connect", "--region", self.region, "--yes", *arguments, **more)
+
+    def undo(self) -> Outcome:
+        """Take it back, without a question."""
+        region = ("--region", self.region) * (self.target == "cloud-run")
+        return self.must("connect", *region, "--undo", "--yes")
 
     def changes(self) -> list[str]:
         """List the requests so far that may have changed something."""
@@ -100,7 +112,7 @@ class Pair:
 
     def state(self) -> dict[str, object]:
         """Return all that both sides hold."""
-        return self.google.state() | self.gitlab.state()
+        return self.google.state() | self.google.run.state() | self.gitlab.state()
 
     def kill(self, process: "subprocess.Popen[str]") -> None:
         """End a process in the way of a power cut."""
@@ -110,9 +122,9 @@ class Pair:
 
 
 @pytest.fixture(scope="session")
-def baked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def baked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Bake once for all: connecting changes nothing in the project."""
-    return bake_quickly(tmp_path_factory.mktemp("connect"))
+    return cache(lambda target: bake_quickly(tmp_path_factory.mktemp(target), deploy_to=target))
 
 
 @pytest.fixture
@@ -131,8 +143,15 @@ def gitlab() -> Iterator[GitLab]:
 
 
 @pytest.fixture
-def pair(baked: Path, google: Google, gitlab: GitLab, tmp_path: Path) -> Pair:
+def pair(
+    request: pytest.FixtureRequest,
+    baked: Callable[[str], Path],
+    google: Google,
+    gitlab: GitLab,
+    tmp_path: Path,
+) -> Pair:
     """Return both, unconnected."""
     temp = tmp_path / "tmp"
     temp.mkdir()
-    return Pair(baked, google, gitlab, temp)
+    target = getattr(request, "param", "app-engine")
+    return Pair(baked(target), google, gitlab, temp, target)

@@ -4,17 +4,23 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from emulators.gitlab.server import DEVELOPER
-from tests.connect.conftest import Pair
+from tests.connect.conftest import Pair, both, on_cloud_run
 
 pytestmark = pytest.mark.delivery
 
 DEPLOYER = "gitlab-deployer@demo-project.iam.gserviceaccount.com"
 RUNTIME = "demo-project@appspot.gserviceaccount.com"
+RUNTIMES = {
+    "app-engine": RUNTIME,
+    "cloud-run": "run-hello-delivery@demo-project.iam.gserviceaccount.com",
+}
 POOL = "projects/123456789012/locations/global/workloadIdentityPools/gitlab"
+SERVICE = "hello-delivery"
 FOREIGN = [
     {
         "role": "roles/viewer",
@@ -24,10 +30,19 @@ FOREIGN = [
 ]
 
 
-def test_a_fresh_pair_is_connected_and_the_second_time_nothing_is_to_do(
-    pair: Pair, record_property: Callable[[str, object], None]
-) -> None:
-    first = pair.connect()
+def gcloud(pair: Pair, *arguments: str) -> Any:
+    """Ask the real gcloud."""
+    command = ["gcloud", *arguments, "--format=json", "--project=demo-project"]
+    done = subprocess.run(
+        command, env=pair.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@both
+def test_a_fresh_pair_is_connected_and_the_second_time_nothing_is_to_do(pair: Pair) -> None:
+    pair.connect()
     state, changes = pair.state(), pair.changes()
     again = pair.connect()
     assert pair.changes() == changes
@@ -35,15 +50,13 @@ def test_a_fresh_pair_is_connected_and_the_second_time_nothing_is_to_do(
     assert "nothing was changed" in again.out
     assert pair.google.gae.unmodelled == []
     assert pair.gitlab.unmodelled == []
-    assert pair.gitlab.variable("GAE_PROJECT")
+    assert pair.gitlab.variable(pair.names[0])
     service_account = pair.gitlab.variable("GCP_SERVICE_ACCOUNT")
     assert service_account
     assert (service_account["value"], service_account["protected"]) == (DEPLOYER, True)
-    record_property("connect_seconds", round(first.seconds, 2))
-    record_property("plan_seconds", round(again.seconds, 2))
-    print(f"connect {first.seconds:.2f} s, plan {again.seconds:.2f} s")
 
 
+@both
 def test_only_jobs_of_this_project_on_protected_branches_become_the_deployer(pair: Pair) -> None:
     pair.connect()
     provider = pair.google.iam.providers["gitlab", "gitlab"]
@@ -60,7 +73,7 @@ def test_only_jobs_of_this_project_on_protected_branches_become_the_deployer(pai
             "members": [f"principalSet://iam.googleapis.com/{POOL}/attribute.ref_protected/true"],
         }
     ]
-    (act_as,) = pair.google.iam.policies[RUNTIME].bindings
+    (act_as,) = pair.google.iam.policies[RUNTIMES[pair.target]].bindings
     assert act_as["members"] == [f"serviceAccount:{DEPLOYER}"]
 
 
@@ -68,13 +81,15 @@ def test_what_others_have_set_stays(pair: Pair) -> None:
     pair.google.policy.bindings += json.loads(json.dumps(FOREIGN))
     pair.connect()
     assert FOREIGN[0] in pair.google.policy.bindings
-    pair.must("connect", "--undo", "--yes")
+    pair.undo()
     assert FOREIGN[0] in pair.google.policy.bindings
 
 
 def test_undo_leaves_both_sides_as_before(pair: Pair) -> None:
     pair.must("connect", "--region", "europe-west", "--yes")
-    pair.must("connect", "--undo", "--yes")
+    said = pair.must("connect", "--undo", "--yes").out
+    for name in ("App Engine application", "9 APIs", "GitLab default branch"):
+        assert re.search(rf"^{name} +stays +\S", said, re.MULTILINE), "and why"
     bare = pair.state()
     assert bare["accounts"] == {RUNTIME: {"displayName": "App Engine default service account"}}
     assert bare["variables"] == []
@@ -93,28 +108,37 @@ def test_undo_leaves_both_sides_as_before(pair: Pair) -> None:
 
 def test_a_deleted_pool_comes_back(pair: Pair) -> None:
     pair.connect()
-    pair.must("connect", "--undo", "--yes")
+    pair.undo()
     assert pair.google.iam.pools["gitlab"]["state"] == "DELETED"
-    pair.must("connect", "--yes")
+    pair.connect()
     assert pair.google.iam.pools["gitlab"]["state"] == "ACTIVE"
     assert pair.google.iam.providers["gitlab", "gitlab"]["state"] == "ACTIVE"
 
 
+@both
 def test_nothing_happens_without_a_yes(pair: Pair) -> None:
     before = pair.state()
-    refused = pair.run("connect", "--region", "europe-west", typed="n\n")
+    where = ("--region", pair.region)
+    refused = pair.run("connect", *where, typed="n\n")
     assert refused.code == 3
-    dry = pair.must("connect", "--dry-run")
+    dry = pair.must("connect", *where, "--dry-run")
     assert "to create" in dry.out
-    printed = pair.must("connect", "--print", "--region", "europe-west")
+    printed = pair.must("connect", "--print", *where)
     assert "gcloud iam service-accounts create gitlab-deployer" in printed.out
     assert pair.changes() == []
     assert pair.state() == before
+    assert pair.run("connect", *where, typed="y\n").code == 0
+
+
+def test_the_region_can_be_typed(pair: Pair) -> None:
+    assert "to create" in pair.must("connect", "--dry-run").out
     assert pair.run("connect", typed="europe-west\ny\n").code == 0
+    assert pair.google.gae.admin.region == "europe-west"
 
 
+@both
 def test_slow_operations_and_late_accounts_are_waited_for(pair: Pair) -> None:
-    pair.google.latency = pair.google.iam.latency = pair.google.gae.admin.latency = 0.3
+    pair.google.latency = 0.3
     pair.google.iam.late = 2
     pair.connect()
 
@@ -161,9 +185,10 @@ def test_review_apps_get_an_account_of_their_own(pair: Pair) -> None:
     assert list(pair.google.iam.accounts) == [RUNTIME]
 
 
+@both
 def test_a_key_goes_from_google_into_gitlab(pair: Pair) -> None:
     pair.connect("--with-key")
-    found = pair.gitlab.variable("GAE_KEY")
+    found = pair.gitlab.variable(pair.names[1])
     assert found
     assert (found["protected"], found["masked"]) == (True, True)
     assert json.loads(found["value"])["client_email"] == DEPLOYER
@@ -171,7 +196,7 @@ def test_a_key_goes_from_google_into_gitlab(pair: Pair) -> None:
     changes = pair.changes()
     pair.connect("--with-key")
     assert pair.changes() == changes
-    pair.must("connect", "--undo", "--yes")
+    pair.undo()
     assert (pair.google.iam.keys, pair.gitlab.variables) == ({}, [])
 
 
@@ -213,7 +238,7 @@ def test_what_is_in_the_way_is_said_before_anything_is_made(
     pair: Pair, block: Callable[[Pair], None], said: str
 ) -> None:
     block(pair)
-    refused = pair.run("connect", "--region", "europe-west", "--yes")
+    refused = pair.run("connect", "--region", pair.region, "--yes")
     assert refused.code == 3, refused.said
     assert said in refused.said
     assert "blocked" in refused.out
@@ -236,21 +261,7 @@ def test_an_unknown_region_is_named_with_those_there_are(pair: Pair) -> None:
     assert pair.changes() == []
 
 
-def test_a_token_is_in_no_list_of_processes(pair: Pair) -> None:
-    """The environment of our own process has it: whatever we start must not."""
-    spy = pair.temp.parent / "bin"
-    spy.mkdir()
-    seen = pair.temp.parent / "seen"
-    real = subprocess.run(
-        ["which", "gcloud"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    (spy / "gcloud").write_text(f'#!/bin/sh\n{{ env; echo "$@"; }} >> {seen}\nexec {real} "$@"\n')
-    (spy / "gcloud").chmod(0o755)
-    path = f"{spy}:{pair.environment()['PATH']}"
-    pair.connect(PATH=path)
-    assert pair.gitlab.token not in seen.read_text()
-
-
+@both
 def test_by_hand_nothing_is_left_to_do(pair: Pair) -> None:
     """What --print prints is typed into the real gcloud: the plan has nothing left for Google."""
     env = pair.environment()
@@ -261,51 +272,74 @@ def test_by_hand_nothing_is_left_to_do(pair: Pair) -> None:
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
-    printed = pair.must("connect", "--print", "--region", "europe-west").out
+    printed = pair.must("connect", "--print", "--region", pair.region).out
     lines = [line for line in printed.splitlines() if line.startswith("gcloud")]
     assert len(lines) > 10
     for line in lines:
         if "cleanup" not in line:
             gcloud(line)
-    left = pair.must("connect", "--dry-run").out
+    left = pair.must("connect", "--region", pair.region, "--dry-run").out
     to_create = [line.split("  ")[0] for line in left.splitlines() if "  to create  " in line]
     assert [name for name in to_create if not name.startswith("variable")] == []
 
 
+@both
 def test_gcloud_reads_what_connect_made(pair: Pair) -> None:
     pair.connect()
-
-    def gcloud(*arguments: str) -> object:
-        command = ["gcloud", *arguments, "--format=json", "--project=demo-project"]
-        done = subprocess.run(
-            command, env=pair.environment(), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    where = ["--location=global"]
     provider = gcloud(
+        pair,
         *("iam", "workload-identity-pools", "providers", "describe", "gitlab"),
-        *(*where, "--workload-identity-pool=gitlab"),
+        *("--location=global", "--workload-identity-pool=gitlab"),
     )
-    assert isinstance(provider, dict)
     assert provider["state"] == "ACTIVE"
-    account = gcloud("iam", "service-accounts", "describe", DEPLOYER)
-    assert isinstance(account, dict)
-    assert account["email"] == DEPLOYER
-    policy = gcloud("projects", "get-iam-policy", "demo-project")
-    assert isinstance(policy, dict)
-    assert "roles/appengine.serviceAdmin" in {binding["role"] for binding in policy["bindings"]}
+    assert gcloud(pair, "iam", "service-accounts", "describe", DEPLOYER)["email"] == DEPLOYER
+    policy = gcloud(pair, "projects", "get-iam-policy", "demo-project")
+    role, images = {
+        "app-engine": ("roles/appengine.serviceAdmin", "gae-standard"),
+        "cloud-run": ("roles/run.developer", SERVICE),
+    }[pair.target]
+    assert role in {binding["role"] for binding in policy["bindings"]}
+    services = gcloud(pair, "services", "list", "--enabled")
+    assert {each["config"]["name"] for each in services} == pair.google.enabled
+    for email in pair.google.iam.accounts:
+        shown = gcloud(pair, "iam", "service-accounts", "get-iam-policy", email)
+        assert shown.get("bindings", []) == pair.google.iam.policies[email].bindings
+    for bucket, own in pair.google.buckets.items():
+        shown = gcloud(pair, "storage", "buckets", "get-iam-policy", f"gs://{bucket}")
+        assert shown["bindings"] == own.bindings != []
+    if pair.target == "app-engine":
+        assert gcloud(pair, "app", "describe")["locationId"] == pair.region
     repository = gcloud(
-        "artifacts", "repositories", "describe", "gae-standard", "--location=europe-west1"
+        pair, "artifacts", "repositories", "describe", images, "--location=europe-west1"
     )
-    assert isinstance(repository, dict)
     assert set(repository["cleanupPolicies"]) == {"delivery-keep-newest", "delivery-delete-old"}
 
 
+@on_cloud_run
+def test_gcloud_reads_the_service_and_where_its_record_and_images_are(pair: Pair) -> None:
+    pair.connect()
+    service = gcloud(pair, "run", "services", "describe", SERVICE, "--region=europe-west1")
+    assert service["metadata"]["annotations"]["run.googleapis.com/invoker-iam-disabled"] == "true"
+    spec = service["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == RUNTIMES["cloud-run"]
+    assert spec["containers"][0]["image"] == "us-docker.pkg.dev/cloudrun/container/hello"
+    bucket = "gs://demo-project-delivery-europe-west1"
+    about = gcloud(pair, "storage", "buckets", "describe", bucket)
+    assert about["uniform_bucket_level_access"] is True
+    assert about["public_access_prevention"] == "enforced"
+    images = ("artifacts", "repositories", "get-iam-policy", SERVICE, "--location=europe-west1")
+    for policy in (
+        gcloud(pair, "storage", "buckets", "get-iam-policy", bucket),
+        gcloud(pair, *images),
+    ):
+        (binding,) = policy["bindings"]
+        assert binding["members"] == [f"serviceAccount:{DEPLOYER}"]
+
+
+@both
 def test_the_commands_of_the_readme_on_top_change_nothing(pair: Pair) -> None:
     pair.connect()
-    before = pair.google.state()
+    before = pair.google.state() | pair.google.run.state()
     readme = (pair.path / "delivery/README.md").read_text("utf-8")
     by_hand = readme.partition("### By hand")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```sh\n(.*?)^```", by_hand, re.MULTILINE | re.DOTALL)
@@ -324,5 +358,5 @@ def test_the_commands_of_the_readme_on_top_change_nothing(pair: Pair) -> None:
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
     assert [e for e in errors if "already" not in e and "ALREADY_EXISTS" not in e] == []
     assert f"GCP_SERVICE_ACCOUNT={DEPLOYER}" in done.stdout
-    assert pair.google.state() == before
+    assert pair.google.state() | pair.google.run.state() == before
     assert "nothing was changed" in pair.connect().out

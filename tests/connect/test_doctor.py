@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.connect.conftest import Pair
+from tests.connect.conftest import Pair, both
 
 pytestmark = pytest.mark.delivery
 
@@ -29,6 +29,7 @@ def in_a_job(pair: Pair, **claims: str) -> dict[str, str]:
     )
 
 
+@both
 def test_all_is_well_after_connecting(pair: Pair) -> None:
     pair.connect()
     changes = pair.changes()
@@ -70,14 +71,19 @@ def test_without_a_gitlab_token_it_looks_at_google_alone(pair: Pair) -> None:
     assert "GitLab: not looked at" in report.out
 
 
+@both
 def test_in_a_job_it_asks_what_the_deployer_may_do(pair: Pair) -> None:
+    role, permission = {
+        "app-engine": ("appengine.serviceAdmin", "appengine.services.update"),
+        "cloud-run": ("run.developer", "run.services.update"),
+    }[pair.target]
     pair.connect()
     report = pair.must("doctor", **in_a_job(pair))
-    assert "roles/appengine.serviceAdmin on the project" in report.out
-    with pair.google.deny("appengine.services.update", account=DEPLOYER):
+    assert f"roles/{role} on the project" in report.out
+    with pair.google.deny(permission, account=DEPLOYER):
         report = pair.run("doctor", **in_a_job(pair))
     assert report.code == 1
-    assert "NO  roles/appengine.serviceAdmin on the project" in report.out
+    assert f"NO  roles/{role} on the project" in report.out
     assert "IAM takes up to seven minutes" in report.out
 
 

@@ -1,4 +1,7 @@
-"""From nothing to a page: bake, connect, push, pipeline, page; with the rights that were given."""
+"""From nothing to a page: bake, connect, doctor, push, pipeline, page, doctor.
+
+The pipeline has the rights that connect gave, and no others.
+"""
 
 import sys
 from collections.abc import Callable
@@ -27,11 +30,15 @@ def test_from_nothing_to_a_page(
         project = bake()
         project.env = {"VENV": str(tools)}
         project.add_origin(tmp_path)
-        said = project.must(
-            *(sys.executable, "-m", "delivery", "connect", "--yes", "--region", "europe-west"),
-            *("--gitlab-url", api.url, "--gitlab-project", "client/project"),
-            **(google.environment() | api.environment() | {"GAE_PROJECT": google.project}),
-        )
+        where = ("--gitlab-url", api.url, "--gitlab-project", "client/project")
+        laptop = google.environment() | api.environment() | {"GAE_PROJECT": google.project}
+
+        def delivery(verb: str, *options: str) -> str:
+            command = (sys.executable, "-m", "delivery", verb, *where, *options)
+            return project.must(*command, **laptop)
+
+        said = delivery("connect", "--yes", "--region", "europe-west")
+        said += delivery("doctor")
         project.must("git", "push", "--no-verify", "origin", "main")
 
         variables = {row["key"]: row["value"] for row in api.variables}
@@ -56,6 +63,7 @@ def test_from_nothing_to_a_page(
         with connect(google.gae) as connection:
             status, body = ask(connection, "/")
         assert (status, b"Hello World!" in body) == (200, True)
+        said += delivery("doctor")  # still well
         assert google.gae.unmodelled == []
         # The roles are what it takes, and no more than one account has them.
         calls = [call for call in google.requests if call.account.startswith("gitlab-deployer@")]

@@ -73,6 +73,8 @@ class _Tapped:
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(self._thing, name)
+        if not callable(function):
+            return function
 
         def call(*args: object) -> object:
             self._taps.pass_by(f"before {name}")

@@ -7,6 +7,9 @@ from delivery.google import rest
 
 from tests.delivery.bench import Site
 from tests.delivery.machine import Google, Machine
+from tests.delivery.ssh import engine, ssh
+
+__all__ = ["engine", "ssh"]
 
 
 @pytest.fixture(autouse=True)

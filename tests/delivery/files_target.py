@@ -16,18 +16,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+from delivery.destination import Destination
 from delivery.errors import CommandError, ConflictError, MisuseError
 from delivery.process import Runner
 from delivery.splits import ALL, Split
 from delivery.target import Stored, Version
 
+SETTINGS = """\
+  SITE_FOLDER  the folder to deliver to
+  SITE_HOST    the public host name; a version has VERSION.SITE_HOST"""
+
 
 class FilesTarget:
     """Versions are folders; split and record are files that are never half written."""
 
-    SETTINGS: ClassVar[str] = """\
-  SITE_FOLDER  the folder to deliver to
-  SITE_HOST    the public host name; a version has VERSION.SITE_HOST"""
+    STEP: ClassVar[float] = 0.1
+    FIRST_SERVES: ClassVar[bool] = True
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -125,3 +129,6 @@ class FilesTarget:
         if self._runner.dry_run:
             self._runner.console.result(what)
         return self._runner.dry_run
+
+
+DESTINATION = Destination(FilesTarget, SETTINGS)

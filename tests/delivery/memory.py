@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from delivery import cli
+from delivery.destination import Destination
 from delivery.errors import ConflictError, DeliveryError
 from delivery.probe import Reply
 from delivery.splits import Split
@@ -25,7 +26,8 @@ DEPLOYED = datetime(2026, 11, 10, tzinfo=UTC)
 class MemoryTarget:
     """OLD serves and NEW waits; remembers what was changed, and fails where it is told to."""
 
-    SETTINGS: ClassVar[str] = ""
+    STEP: ClassVar[float] = 0.1
+    FIRST_SERVES: ClassVar[bool] = False
 
     def __init__(self, *names: str, serving: str = OLD) -> None:
         self.deployed: dict[str, Version] = {}
@@ -116,7 +118,7 @@ def main() -> int:
         os.read(int(os.environ["GATE"]), 1)
     cli.fetch = target.fetch  # type: ignore[attr-defined]
     try:
-        return cli.main(root=Path(os.environ["ROOT"]), create_target=lambda _: target)
+        return cli.main(Destination(lambda _: target, ""), root=Path(os.environ["ROOT"]))
     finally:
         Path(os.environ["DONE"]).write_text("\n".join(target.done))
 

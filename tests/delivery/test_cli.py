@@ -3,7 +3,6 @@
 import http.server
 import json
 import os
-import runpy
 import shlex
 import signal
 import subprocess
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from delivery import cli
+from delivery.appengine import DESTINATION
+from delivery.destination import Destination
 from delivery.errors import (
     AlarmError,
     DeliveryError,
@@ -25,6 +26,7 @@ from delivery.errors import (
 from delivery.process import Runner
 from delivery.target import Target
 
+from tests.conftest import Bake
 from tests.delivery.machine import ROOT, posix, program
 from tests.delivery.memory import NEW, OLD, PUBLIC, MemoryTarget, failing
 from tests.support.tools import require
@@ -53,7 +55,7 @@ def run(
     target: MemoryTarget, root: Path, *argv: str, environ: Mapping[str, str] | None = None
 ) -> int:
     given = {"PATH": os.environ["PATH"]} | dict(environ or {})
-    return cli.main(argv, environ=given, root=root, create_target=lambda _: target)
+    return cli.main(Destination(lambda _: target, ""), argv, environ=given, root=root)
 
 
 def git(root: Path, *args: str) -> None:
@@ -188,7 +190,7 @@ def test_a_signal_before_the_verb_has_begun_is_no_crash(root: Path) -> None:
     def create(_: Runner) -> Target:
         raise Interrupted(15)
 
-    assert cli.main(["status"], environ={}, root=root, create_target=create) == 143
+    assert cli.main(Destination(create, ""), ["status"], environ={}, root=root) == 143
 
 
 @pytest.mark.parametrize(("function", "code"), [("url", 1), ("set_traffic", 5)])
@@ -209,7 +211,7 @@ def test_a_mistake_in_this_code_does_not_hide_the_state_of_production(
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(["--help"])
+        cli.main(DESTINATION, ["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for word in (
@@ -220,18 +222,11 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_python_m_delivery_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["delivery", "--help"])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_module("delivery", run_name="__main__")
-    assert caught.value.code == 0
-
-
 def test_a_job_that_lacks_a_variable_stops_before_any_command(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "app.yaml").write_text("")
-    assert cli.main(["deploy"], environ={"CI": "true"}, root=root) == 2
+    assert cli.main(DESTINATION, ["deploy"], environ={"CI": "true"}, root=root) == 2
     assert "not set: GAE_PROJECT" in capsys.readouterr().err
 
 
@@ -363,17 +358,18 @@ echo '{"credential": {"access_token": "ya29.t0k3n"}}'
 
 
 @posix
-def test_python_m_delivery_status_head_1_ends_well(tmp_path: Path, google: dict[str, str]) -> None:
+def test_python_m_delivery_status_head_1_ends_well(
+    tmp_path: Path, google: dict[str, str], render: Bake
+) -> None:
     """The whole command, its App Engine included, in a project whose shell minds pipes."""
     (tmp_path / "app.yaml").write_text("runtime: python314\n")
-    (tmp_path / "delivery").symlink_to(ROOT / "delivery")
+    (tmp_path / "delivery").symlink_to(render().path / "delivery")
     program(tmp_path / "bin", "gcloud", GCLOUD)
     environ = {
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "GAE_PROJECT": "demo-project",
         "NOTE": str(tmp_path / "note"),
-        "PYTHONPATH": str(ROOT),
     }
     verb = f"{shlex.quote(sys.executable)} -m delivery status; echo $? > code"
     done = subprocess.run(
@@ -412,7 +408,7 @@ def test_credentials_are_gone_and_unseen_when_the_command_has_ended(
         "GCP_SERVICE_ACCOUNT": "d@demo-project.iam.gserviceaccount.com",
         "GITLAB_OIDC_TOKEN": "s3cr3t",
     }
-    assert cli.main(["status"], environ=environ | google, root=root) == 0
+    assert cli.main(DESTINATION, ["status"], environ=environ | google, root=root) == 0
     file, *seen = note.read_text().splitlines()
     assert file.endswith("credentials.json")
     assert not Path(file).parent.exists()
@@ -438,7 +434,10 @@ def test_a_dry_run_prints_the_command_that_a_person_could_type(
         "NOTE": os.devnull,
         "GAE_PROJECT": "demo-project",
     }
-    assert cli.main([*order, "--version", "v2"], environ=environ | google, root=clone) == 0
+    assert (
+        cli.main(DESTINATION, [*order, "--version", "v2"], environ=environ | google, root=clone)
+        == 0
+    )
     assert capsys.readouterr().out.splitlines()[0] == (
         "gcloud app deploy app.yaml --version=v2 --no-promote --quiet"
         " --project=demo-project --format=json"

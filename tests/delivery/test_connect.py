@@ -2,70 +2,21 @@
 
 import io
 import json
-import os
+import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery.cli import main
+from delivery.appengine import DESTINATION
 
 from emulators.gitlab import GitLab
 from emulators.google import Google
+from tests.conftest import clean_environment
+from tests.delivery.laptop import Laptop
 
-GCLOUD = """\
-#!/bin/sh
-echo '{"credential": {"access_token": "TOKEN"}, "configuration": {"properties": {"core": {}}}}'
-"""
 DEPLOYER = "gitlab-deployer@demo-project.iam.gserviceaccount.com"
 RUNTIME = "demo-project@appspot.gserviceaccount.com"
-
-
-class Terminal(io.StringIO):
-    """A standard input with a person at it."""
-
-    def isatty(self) -> bool:
-        """Somebody is there."""
-        return True
-
-
-@dataclass
-class Laptop:
-    """A person with two accounts."""
-
-    google: Google
-    gitlab: GitLab
-    root: Path
-    capture: pytest.CaptureFixture[str]
-    monkeypatch: pytest.MonkeyPatch
-
-    def run(
-        self, *argv: str, typed: str = "", where: bool = True, **environ: str
-    ) -> tuple[int, str]:
-        """Run a verb; return its exit code, and all that it said."""
-        token = self.google.gae.tokens.issue(self.google.owner)
-        tool = self.root / "bin" / "gcloud"
-        tool.write_text(GCLOUD.replace("TOKEN", token))
-        tool.chmod(0o755)
-        place = ["--gitlab-url", self.gitlab.url, "--gitlab-project", "acme/site"] if where else []
-        self.monkeypatch.setattr("sys.stdin", Terminal(typed))
-        base = self.google.environment(account="") | self.gitlab.environment()
-        paths = {
-            "PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}",
-            "GAE_PROJECT": "demo-project",
-        }
-        code = main([argv[0], *place, *argv[1:]], environ=base | paths | environ, root=self.root)
-        said = "".join(self.capture.readouterr())
-        assert token not in said
-        assert self.gitlab.token not in said
-        return code, said
-
-    def connect(self, *argv: str) -> str:
-        """Connect, without a question."""
-        code, said = self.run("connect", "--region", "europe-west", "--yes", *argv)
-        assert code == 0, said
-        return said
 
 
 @pytest.fixture
@@ -76,7 +27,11 @@ def laptop(
     (tmp_path / "project" / "bin").mkdir(parents=True)
     (tmp_path / "project" / "app.yaml").touch()
     with Google() as google, GitLab() as gitlab:
-        yield Laptop(google, gitlab, tmp_path / "project", capfd, monkeypatch)
+        variables = {"GAE_PROJECT": google.project}
+        root = tmp_path / "project"
+        yield Laptop(
+            google, gitlab, root, capfd, monkeypatch, DESTINATION, variables, "europe-west"
+        )
 
 
 @pytest.mark.parametrize("options", [(), ("--reviews",), ("--with-key",)], ids=str)
@@ -121,6 +76,15 @@ def test_what_is_not_known_is_asked_for(laptop: Laptop, monkeypatch: pytest.Monk
     assert (code, "not looked at" in said) == (0, True), said
 
 
+def test_git_s_remote_tells_which_project_in_gitlab(laptop: Laptop) -> None:
+    remote = f"{laptop.gitlab.url}/acme/site.git"
+    for command in (("init", "--quiet"), ("remote", "add", "origin", remote)):
+        subprocess.run(["git", *command], cwd=laptop.root, check=True, env=clean_environment())
+    code, said = laptop.run("connect", "--region", "europe-west", "--yes", where=False)
+    assert code == 0, said
+    assert laptop.gitlab.variable("GAE_PROJECT")
+
+
 def test_the_commands_are_printed(laptop: Laptop) -> None:
     _, said = laptop.run("connect", "--print")
     assert "gcloud app create --region=REGION" in said
@@ -153,7 +117,7 @@ def test_a_key_that_lost_its_flags_keeps_its_value(laptop: Laptop) -> None:
     value = variable["value"]
     variable |= {"protected": False, "masked": False}
     code, said = laptop.run("doctor")
-    assert (code, "not protected and not masked" in said) == (1, True)
+    assert (code, "masked: is False, not True" in said, value in said) == (1, True, False)
     laptop.connect("--with-key")
     assert (variable["value"], variable["protected"]) == (value, True)
     variable["value"] = "no key"
@@ -240,8 +204,7 @@ def test_in_a_job_the_deployer_is_asked(laptop: Laptop) -> None:
 
 
 def test_slow_and_late_things_are_waited_for(laptop: Laptop) -> None:
-    laptop.google.latency = laptop.google.iam.latency = 0.1
-    laptop.google.gae.admin.latency = 0.1
+    laptop.google.latency = 0.1
     laptop.google.iam.late = 1
     laptop.google.gae.fail_next("POST", "projects/demo-project:setIamPolicy", 409)
     laptop.google.gae.fail_next("PUT", "/storage/v1/b/staging", 412)

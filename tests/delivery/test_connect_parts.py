@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from delivery.gitlab import Place, place
-from delivery.google.connect.bindings import Grant, lacking, with_grants, without_grants
-from delivery.google.connect.plan import table
-from delivery.google.connect.resource import numbers
-from delivery.google.connect.wish import Wish
+from delivery.connect.connect import table
+from delivery.connect.gitlab import GitLab, Place, place
+from delivery.connect.once import Once
+from delivery.connect.project import Project
+from delivery.google.connect.policies import Grant, lacking, with_grants, without_grants
 
 pytestmark = pytest.mark.fast
 
@@ -73,19 +73,11 @@ def test_a_remote_without_a_host_tells_nothing(remote: str) -> None:
     assert place(remote) is None
 
 
-def test_names_follow_from_the_project() -> None:
-    wish = Wish("example.com:shop", "https://gitlab.com", "acme/site", reviews=True)
-    assert wish.accounts == [
-        "gitlab-deployer@shop.example.com.iam.gserviceaccount.com",
-        "gitlab-reviewer@shop.example.com.iam.gserviceaccount.com",
-    ]
-    assert wish.again() == (
-        "python -m delivery connect --project example.com:shop --gitlab-project acme/site --reviews"
-    )
-
-
 def test_a_version_of_gitlab_is_compared_as_numbers() -> None:
-    assert numbers("18.10.1-ee") > numbers("18.4.0")
+    gitlab = Project(GitLab("https://gitlab.com", "token"), "acme/site")
+    gitlab.version = Once(lambda: "18.10.1-ee")
+    assert gitlab.is_at_least(18, 4)
+    assert not gitlab.is_at_least(18, 11)
 
 
 def test_a_table_has_columns_and_details() -> None:

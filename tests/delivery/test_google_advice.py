@@ -52,7 +52,7 @@ def test_a_missing_role_is_named(words: str, role: str) -> None:
 
 
 def test_a_project_that_is_not_ours_is_suspected_where_no_right_is_named() -> None:
-    assert "GAE_PROJECT" in advice.what_next("PERMISSION_DENIED: You may not.", "roles/x")
+    assert "the right project" in advice.what_next("PERMISSION_DENIED: You may not.", "roles/x")
     assert "GAE_PROJECT" not in advice.what_next("PERMISSION_DENIED: to act as p", "roles/x")
 
 
@@ -69,6 +69,7 @@ def test_a_project_that_is_not_ours_is_suspected_where_no_right_is_named() -> No
         (f"There was a problem refreshing: {UNNAMED}", "enable the API that it names"),
         ("An error occurred while parsing file: [app.yaml]", "deliver a new commit"),
         ("Error Response: [9] Cloud build 1-2 status: FAILURE", "deliver a new commit"),
+        ("The user-provided container failed to start and listen", "deliver a new commit"),
         ("Error Response: [9] Cloud build 1-2 status: TIMEOUT", "can be repeated"),
         ("anything else", "can be repeated"),
     ],

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from delivery.appengine.target import NAMES
 from delivery.console import Console
 from delivery.credentials import PrivateFolder
 from delivery.errors import MisuseError
@@ -39,11 +40,11 @@ class Desk:
         self.said = io.StringIO()
 
     def login(self, environ: Mapping[str, str]) -> dict[str, str]:
-        return login.login(environ, self.private, Console({}, progress=self.said))
+        return login.login(environ, self.private, Console({}, progress=self.said), NAMES)
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Do what the target does first."""
-        login.project(environ)
+        login.project(environ, NAMES)
         self.login(environ)
 
     def credentials(self, environ: Mapping[str, str]) -> dict[str, object]:
@@ -236,13 +237,13 @@ def test_a_value_of_the_wrong_shape_is_shown_with_the_right_one(
 
 @pytest.mark.parametrize("value", ["demo-project", "example.com:demo-project", " demo-project\n"])
 def test_project_ids_are_taken_as_they_are(value: str) -> None:
-    assert login.project({"GAE_PROJECT": value}) == value.strip()
+    assert login.project({"GAE_PROJECT": value}, NAMES) == value.strip()
 
 
 @pytest.mark.parametrize("value", ["Demo Project", "12345678", "demo", "$GAE_PROJECT", "demo-"])
 def test_what_is_no_project_id_is_refused(value: str) -> None:
     with pytest.raises(MisuseError, match="no project id"):
-        login.project({"GAE_PROJECT": value})
+        login.project({"GAE_PROJECT": value}, NAMES)
 
 
 PASTED = {

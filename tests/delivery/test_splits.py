@@ -38,13 +38,17 @@ def test_the_main_version_has_the_largest_share() -> None:
 def test_the_others_share_what_a_canary_leaves_in_their_proportions(
     serving: Split, share: int, expected: Split
 ) -> None:
-    split = with_canary(serving, C, share)
+    split = with_canary(serving, C, share, 0.1)
     assert split == pytest.approx(expected, abs=0.11)
     assert sum(split.values()) == pytest.approx(100)
     assert min(split.values()) > 0
 
 
+def test_shares_are_whole_steps() -> None:
+    assert with_canary({A: 55.0, B: 45.0}, C, 50, 1) == {C: 50, A: 27, B: 23}
+
+
 def test_traffic_cannot_be_split_without_end() -> None:
     serving = {f"v{number}": 5.0 for number in range(20)}
     with pytest.raises(DeliveryError, match="cannot be split any further"):
-        with_canary(serving, C, 99)
+        with_canary(serving, C, 99, 0.1)

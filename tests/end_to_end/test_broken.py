@@ -1,45 +1,13 @@
 """Whatever is wrong with a version, production does not notice."""
 
 import os
-import re
 
 import pytest
 
-from tests.end_to_end.product import (
-    CRASHES,
-    FAILS,
-    HANGS,
-    REDIRECTS,
-    Product,
-    a_job,
-    impostor,
-)
-from tests.support.visitors import Load
+from tests.end_to_end.product import Product, a_job
+from tests.support.clone import CRASHES, FAILS
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("delivery-2")]
-
-
-@pytest.mark.parametrize(
-    ("files", "reason"),
-    [
-        pytest.param(CRASHES, "50[02]", id="crashes at start"),
-        pytest.param(HANGS, "does not answer|504", id="hangs"),
-        pytest.param(impostor("v20200101t000000-00000000"), "v20200101", id="is another"),
-        pytest.param(FAILS, "500", id="500 on the page"),
-        pytest.param(REDIRECTS, "elsewhere.example", id="sends its visitors elsewhere"),
-    ],
-)
-def test_is_deleted_and_traffic_stays(product: Product, files: dict[str, str], reason: str) -> None:
-    version = product.copy(5, **files)
-    with Load(product.gae, visitors=1) as load:
-        failed = product.deliver("verify", version, "--timeout", "4")
-    assert failed.code == 1
-    assert re.search(reason, failed.err), failed.err
-    assert re.search(r"production: +unchanged", failed.err)
-    assert product.gae.versions == [product.first]
-    assert product.gae.traffic == {product.first: 1.0}
-    assert load.lost == []
-    assert set(load.revisions) == {product.first}
 
 
 def test_that_crashes_is_found_long_before_the_deadline_and_says_why(product: Product) -> None:

@@ -1,19 +1,11 @@
 """From a commit to production: what is delivered, and what is said of it."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from emulators.appengine import AppEngine
-from tests.end_to_end.product import (
-    DECOYS,
-    Product,
-    a_job,
-    new_product,
-    production_files,
-    wait_until,
-)
+from tests.end_to_end.product import Product, production_files
+from tests.support.clone import DECOYS, wait_until
 from tests.support.visitors import Load
 
 pytestmark = pytest.mark.delivery
@@ -98,25 +90,3 @@ class TestADelivery:
         assert re.search(rf"^\* {product.first} +100 %", shown, re.MULTILINE), shown
         assert version in shown
         assert shown.splitlines()[-1] == product.gae.url
-
-
-@pytest.mark.xdist_group("delivery-1")
-class TestReviews:
-    """A merge request's own version."""
-
-    def test_comes_without_traffic_and_goes(self, product: Product) -> None:
-        product.commit()
-        url = product.must("review", "7", **a_job(product)).out.strip()
-        assert url == product.gae.version_url("mr-7")
-        assert product.gae.traffic == {product.first: 1.0}
-        assert (product.path / "review.env").read_text("utf-8").strip() == f"REVIEW_URL={url}"
-        assert product.deliver("promote", "mr-7").code == 3
-        for _ in range(2):  # its environment may be stopped by hand, and by GitLab
-            product.must("stop", "7")
-            assert product.gae.versions == [product.first]
-
-    def test_never_is_a_project_s_first_version(self, tmp_path: Path) -> None:
-        with AppEngine() as gae:
-            refused = new_product(tmp_path, gae).deliver("review", "7")
-            assert refused.code == 3
-            assert gae.versions == []

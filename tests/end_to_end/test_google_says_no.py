@@ -30,6 +30,7 @@ class TestGoogleSaysNo:
             failed = product.deliver("deploy", **a_job(product))
         assert failed.code == 1
         assert role in failed.err
+        assert "python -m delivery doctor" in failed.err, "which names the others, too"
         assert re.search(r"production: +unchanged", failed.err)
         assert product.gae.versions == [product.first]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.end_to_end.product import FAILS, Product, a_job, kill_at
+from tests.end_to_end.product import Product, a_job, kill_at
+from tests.support.clone import FAILS
 
 pytestmark = pytest.mark.delivery
 

@@ -6,7 +6,6 @@ seed, which the name of the test has: `-k seed3` repeats it.
 
 import os
 import random
-import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from collections.abc import Callable
 import pytest
 from delivery import record
 
-from tests.end_to_end.product import FAILS, Outcome, Product, a_job, wait_until
+from tests.end_to_end.product import Product, a_job
+from tests.support.clone import FAILS, ended, wait_until
 from tests.support.visitors import Load
 
 pytestmark = [pytest.mark.delivery, pytest.mark.scenario]
@@ -53,7 +53,7 @@ def at_once(*verbs: str) -> Scenario:
                 argument = [versions[number]] if verb == "promote" else []
                 processes.append(product.start(verb, *argument))
                 pause(moments.uniform(0, 1.2))
-            said = [finish(process) for process in processes]
+            said = [ended(process) for process in processes]
         assert load.lost == []
         assert set(product.gae.traffic.values()) == {1.0}, said
         if set(verbs) == {"promote"}:
@@ -193,14 +193,6 @@ def interrupt(product: Product, seconds: float, *command: str) -> None:
             process.kill()
             process.communicate()
     wait_until(lambda: product.left_over() == [])
-
-
-def finish(process: "subprocess.Popen[str]") -> Outcome:
-    with process:
-        out, err = process.communicate(timeout=150)
-    assert process.returncode in (0, 1, 3, 5), err
-    assert not re.search("Traceback|mistake in delivery", err), err
-    return Outcome(process.returncode, out, err, 0)
 
 
 def pause(seconds: float) -> None:

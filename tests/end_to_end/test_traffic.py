@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from tests.end_to_end.product import FAILS, PAGES, Product, wait_until
+from tests.end_to_end.product import Product
+from tests.support.clone import FAILS, PAGES, wait_until
 from tests.support.visitors import Load
 
 pytestmark = [pytest.mark.delivery, pytest.mark.xdist_group("delivery-2")]

@@ -7,20 +7,34 @@ import math
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Self
-
-from emulators.appengine import AppEngine
+from ssl import SSLContext
+from typing import Protocol, Self
 
 # How many requests a visitor makes over one connection: as a page with its parts does, for as
 # long as there is one, and anew for each.
 REQUESTS = (10, math.inf, 1)
 
-Where = AppEngine | int
+
+class Site(Protocol):
+    """A public address with TLS."""
+
+    @property
+    def url(self) -> str:
+        """Return the address."""
+
+    def client_tls(self) -> SSLContext:
+        """Return what a visitor trusts."""
+
+
+Where = Site | Callable[[], HTTPConnection] | int
 
 
 def connect(where: Where) -> "contextlib.closing[HTTPConnection]":
-    """Open a connection to production on an emulator, or to a port of this machine."""
+    """Open a connection to a site, or to a port of this machine."""
+    if callable(where):
+        return contextlib.closing(where())
     if isinstance(where, int):
         return contextlib.closing(HTTPConnection("127.0.0.1", where, timeout=30))
     host = where.url.removeprefix("https://")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.upgrade.real import Releases
 from tests.upgrade.small import Client, SmallTemplate
 
 
@@ -17,3 +18,9 @@ def template(tmp_path: Path) -> SmallTemplate:
 def client(template: SmallTemplate, tmp_path: Path) -> Client:
     """Return a project of that release."""
     return template.bake(tmp_path / "clients")
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
+    """Return the template with all its releases, and two more."""
+    return Releases.at(tmp_path_factory.mktemp("releases") / "template")

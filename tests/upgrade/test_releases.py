@@ -43,12 +43,6 @@ def test_the_menu_has_soup() -> None:
 """
 
 
-@pytest.fixture(scope="session")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
-    """Return the template with all its releases, and two more."""
-    return Releases.at(tmp_path_factory.mktemp("releases") / "template")
-
-
 @pytest.fixture
 def tags(releases: Releases) -> list[str]:
     """Return all releases so far, and the next one as if it were."""

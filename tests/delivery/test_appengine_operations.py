@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from delivery.appengine import operations
+from delivery.appengine.operations import Operations
 from delivery.errors import CommandError, UnsettledError
-from delivery.google import operations
-from delivery.google.operations import Operations
 from delivery.google.rest import ApiError, Rest
 
 from tests.delivery.machine import Google, Machine, lost, refused

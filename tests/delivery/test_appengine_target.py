@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from delivery.appengine import operations
+from delivery.appengine import target as appengine
+from delivery.appengine.target import AppEngine
 from delivery.errors import CommandError, MisuseError, UnsettledError
-from delivery.google import appengine, operations
-from delivery.google.appengine import AppEngine
 from delivery.google.rest import Answer, ApiError
 from delivery.target import Stored, Version
 
