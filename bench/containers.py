@@ -23,11 +23,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
-
 TEMPLATE = Path(__file__).parents[1]
 sys.path.insert(0, str(TEMPLATE))  # for the helpers that the tests have
 
+from tests.conftest import bake_quickly  # noqa: E402
 from tests.support.engine import Container, container, docker, inspect  # noqa: E402
 from tests.support.switch import Switch  # noqa: E402
 from tests.support.visitors import Load  # noqa: E402
@@ -81,16 +80,7 @@ Samples = defaultdict[tuple[str, str], list[float]]
 
 def bake(folder: Path) -> Path:
     """Bake the default project."""
-    return Path(
-        cookiecutter(
-            str(TEMPLATE),
-            no_input=True,
-            extra_context={"project_slug": RUN},
-            output_dir=str(folder),
-            accept_hooks=False,
-            default_config=True,
-        )
-    )
+    return bake_quickly(folder, project_slug=RUN)
 
 
 def build(folder: Path, tag: str, *options: str) -> float:
