@@ -56,10 +56,14 @@ class Admin:
 
     def close(self) -> None:
         """Wait for operations that still run, then end every version."""
-        self._operations.join()
+        self.settle()
         for service in self.services.values():
             for version in service.versions.values():
                 self._host.end(version)
+
+    def settle(self) -> None:
+        """Wait for operations that still run."""
+        self._operations.join()
 
     @property
     def latency(self) -> float:

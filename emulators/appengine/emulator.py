@@ -6,8 +6,9 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from .admin import Admin
 from .api import Api
@@ -17,6 +18,15 @@ from .machines import Certificates, Machines
 from .storage import Storage
 from .tokens import Tokens
 from .wire import Server
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The default service, and the objects of the default bucket, at one moment."""
+
+    allocations: dict[str, float]
+    versions: dict[str, dict[str, Any]]
+    objects: dict[str, bytes]
 
 
 class AppEngine:
@@ -169,6 +179,27 @@ class AppEngine:
         self.logs.empty_pages = 0
         self.admin.latency = self.front.propagation = 0.0
         self.admin.reset({version: 1.0}, {version, *others})
+
+    def snapshot(self) -> Snapshot:
+        """Remember the default service and the default bucket, for `restore`."""
+        self.admin.settle()
+        service = self.services["default"]
+        objects = self.storage.buckets[self.default_bucket].objects
+        return Snapshot(
+            dict(service.allocations),
+            {name: version.resource for name, version in service.versions.items()},
+            {name: each.data for name, each in objects.items()},
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to what was remembered, as `reset` does; what was deleted is built again."""
+        self.admin.settle()
+        for name in snapshot.versions.keys() - set(self.versions):
+            self.admin.install("default", snapshot.versions[name], "the test")
+        self.reset(*snapshot.versions)
+        self.admin.reset(snapshot.allocations, snapshot.versions)
+        for name, data in snapshot.objects.items():
+            self.storage.write(self.default_bucket, name, data)
 
     @contextmanager
     def without(self, *permissions: str) -> Iterator[None]:

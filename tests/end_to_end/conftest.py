@@ -8,7 +8,7 @@ from emulators.appengine import AppEngine
 from tests.end_to_end.product import Product, new_product
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """A project after its first delivery, for all tests that one worker runs."""
     with AppEngine(deadline=5) as gae:
@@ -26,7 +26,7 @@ def product(delivered: Product) -> Iterator[Product]:
     delivered.git(
         "reset", "--quiet", "--hard", delivered.git("rev-list", "--max-parents=0", "HEAD")
     )
-    delivered.git("clean", "--quiet", "-dfx")
+    delivered.git("clean", "--quiet", "-dfx", "--exclude=__pycache__")
     yield delivered
     delivered.gae.heal()
     assert delivered.gae.unmodelled == [], "delivery asks for more than the emulator models"

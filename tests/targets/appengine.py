@@ -1,12 +1,13 @@
 """App Engine for the suite: the emulator, and the real gcloud."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from emulators.appengine import AppEngine
-from tests.end_to_end.product import Product, new_product
+from tests.support.clone import new_laptop
+from tests.support.tools import require
 from tests.support.visitors import Where
 from tests.targets.world import World
 
@@ -16,7 +17,6 @@ class AppEngineWorld(World):
     """A Google of its own."""
 
     gae: AppEngine = field(kw_only=True)
-    product: Product = field(kw_only=True)
 
     deploy_to = "app-engine"
     step = 0.1
@@ -24,11 +24,17 @@ class AppEngineWorld(World):
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        gae = AppEngine(deadline=5)
-        product = new_product(folder, gae)
-        world = cls(product.path, product.temp, product.env, gae=gae, product=product)
-        world.first, world._commits = product.first, product._commits
+        require("gcloud")
+        path, temp, env = new_laptop(folder, cls.deploy_to)
+        world = cls(path, temp, env, gae=AppEngine(deadline=5))
+        world.set_up()
+        world.git("init", "--quiet")
+        world.first = world.commit()
         return world
+
+    def set_up(self) -> None:
+        """Let this laptop's gcloud be signed in to it."""
+        self.env |= self.gae.environment(signed_in=True) | {"GAE_PROJECT": self.gae.project}
 
     def close(self) -> None:
         self.gae.close()
@@ -57,13 +63,6 @@ class AppEngineWorld(World):
     def where(self) -> Where:
         return self.gae
 
-    def clear(self) -> None:
-        self.gae.close()
-        self.gae = self.product.gae = AppEngine(deadline=5)
-        self.env |= self.gae.environment(signed_in=True)
-
-    def reset(self) -> None:
-        if self.first not in self.versions():  # pruned
-            self.upload(self.first)
-        self.gae.reset(self.first)
-        self.product.remember(("promote", {self.first: 100}, "healthy"))
+    def bookmark(self) -> Callable[[], None]:
+        now = self.gae.snapshot()
+        return lambda: self.gae.restore(now)

@@ -8,7 +8,7 @@ from typing import Self
 
 from delivery.cloudrun.settings import PLACEHOLDERS
 
-from emulators.cloudrun import CloudRun, Snapshot
+from emulators.cloudrun import CloudRun
 from tests.support.clone import new_laptop
 from tests.support.tools import require
 from tests.support.visitors import Where
@@ -25,7 +25,6 @@ class CloudRunWorld(World):
     cloud: CloudRun = field(kw_only=True)
     config: Path = field(kw_only=True)  # docker's, for pushes from the test
     built: dict[str, str] = field(default_factory=dict)
-    after_first: Snapshot | None = None
 
     deploy_to = "cloud-run"
     step = 1.0
@@ -96,18 +95,6 @@ class CloudRunWorld(World):
     def where(self) -> Where:
         return self.cloud
 
-    def clear(self) -> None:
-        self.cloud.close()
-        self.cloud = CloudRun(deadline=5)
-        self.built.clear()
-        self.after_first = None
-        self.set_up()
-
     def bookmark(self) -> Callable[[], None]:
         now = self.cloud.snapshot()
         return lambda: self.cloud.restore(now)
-
-    def reset(self) -> None:
-        if self.after_first is None:
-            self.after_first = self.cloud.snapshot()
-        self.cloud.restore(self.after_first)

@@ -32,7 +32,6 @@ class DockerHostWorld(World):
     folder: Path = field(kw_only=True)
     stack: contextlib.ExitStack = field(kw_only=True)
     built: dict[str, str] = field(default_factory=dict)
-    record: str = ""  # after the first delivery
 
     deploy_to = "docker-host"
     step = 1.0
@@ -122,18 +121,6 @@ class DockerHostWorld(World):
 
     def where(self) -> Where:
         return lambda: self.server.visit(DOMAIN)
-
-    def clear(self) -> None:
-        self._wait()
-        for version in self.versions():
-            self.server.sh(f"docker rm -f {PROJECT}--{version}")
-        self.server.sh(f"rm -rf {TREE}/* {RECORD} /var/lib/delivery/proxy/sites/mr-*")
-        self.record = ""
-
-    def reset(self) -> None:
-        self._wait()
-        self.record = self.record or self.server.sh(f"cat {RECORD}")
-        self._go_back({self.first}, {self.first: 100}, self.record)
 
     def bookmark(self) -> Callable[[], None]:
         found, record = self.host("look"), self.server.sh(f"cat {RECORD}")

@@ -39,13 +39,12 @@ def delivered(kind: type[W], folder: Path) -> Iterator[W]:
 def start_over(world: World) -> None:
     """Go back to the first commit and to its version alone."""
     world.git("reset", "--quiet", "--hard", world.git("rev-list", "--max-parents=0", "HEAD"))
-    world.git("clean", "--quiet", "-dfx")
-    world.reset()
+    world.git("clean", "--quiet", "-dfx", "--exclude=__pycache__")
+    world.after_first()
 
 
 def first_delivery(world: World) -> None:
     """Deliver the first version as the pipeline with a canary does."""
-    world.clear()
     refused = world.run("review", "7", **world.build())
     if world.first_serves:
         assert refused.code == 3, refused.said
@@ -65,6 +64,7 @@ def first_delivery(world: World) -> None:
     world.must_run("prune")
     assert world.ask("/")[0] == 200
     agree(world)
+    world.after_first = world.bookmark()
 
 
 def another(world: World, seconds: int) -> str:

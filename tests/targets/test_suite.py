@@ -2,15 +2,16 @@
 can be repeated after a kill.
 """
 
-import random
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.support.clone import CRASHES, FAILS, HANGS, REDIRECTS, ended, impostor, wait_until
+from tests.support.sample import scenarios, seeded
 from tests.support.visitors import Load
 from tests.targets.appengine import AppEngineWorld
 from tests.targets.cloudrun import CloudRunWorld
@@ -145,21 +146,19 @@ class TestKilled:
                 outcome = world.run(*command, **world.build())
                 assert outcome.code in codes, outcome.said
                 assert done(), outcome.said
-                if back:
-                    back()
-                else:
-                    command, done, codes = prepare(world, verb)
+                back()
                 line += 1
         assert load.lost == []
         agree(world)
 
-    @pytest.mark.parametrize("verb", ["deploy", "canary", "stop"])
-    def test_at_some_moment(self, world: World, verb: str) -> None:
-        moments = random.Random(verb)  # noqa: S311 - nothing secret
-        command, done, codes = prepare(world, verb)
+    @pytest.mark.scenario
+    @scenarios(("deploy", "verify", "promote", "canary", "rollback", "prune", "stop"), 3)
+    def test_at_some_moment(self, world: World, name: str, seed: str) -> None:
+        moments = seeded(f"{name} {seed}")
+        command, done, codes = prepare(world, name)
         with Load(world.where(), visitors=2) as load:
             for _ in range(2):
-                kill_after(world, moments.uniform(0.1, 2.5), *command)
+                kill_after(world, moments.uniform(0.05, 2.5), *command)
                 assert sum(world.traffic().values()) == pytest.approx(100)
             outcome = world.run(*command, **world.build())
         assert outcome.code in codes, outcome.said
@@ -168,20 +167,33 @@ class TestKilled:
         agree(world)
 
 
-@pytest.mark.parametrize("other", ["promote", "rollback", "prune"])
-def test_two_at_once(world: World, other: str) -> None:
+AT_ONCE = {
+    "two promotions": ("promote", "promote"),
+    "promotion and rollback": ("promote", "rollback"),
+    "two rollbacks": ("rollback", "rollback"),
+    "promotion and prune": ("promote", "prune"),
+}
+
+
+@pytest.mark.scenario
+@scenarios(AT_ONCE, 3)
+def test_two_at_once(world: World, name: str, seed: str) -> None:
     """The record tells the truth, whoever comes first; a newer commit is not undone."""
-    versions = [another(world, 5), another(world, 6)]
+    moments = seeded(f"{name} {seed}")
+    versions = [another(world, 5), another(world, 6), another(world, 7)]
     world.must_run("promote", versions[0])
-    third = another(world, 7)
+    verbs = AT_ONCE[name]
     with Load(world.where(), visitors=2) as load:
-        commands = [["promote", versions[1]], [other, *([third] if other == "promote" else [])]]
-        started = [world.start(*command, **world.job()) for command in commands]
+        started = []
+        for verb, version in zip(verbs, versions[1:], strict=True):
+            named = [version] if verb == "promote" else []
+            started.append(world.start(verb, *named, **world.job()))
+            time.sleep(moments.uniform(0, 1.2))  # the moment is what the scenario is about
         said = [ended(process) for process in started]
     assert load.lost == []
     assert set(world.traffic().values()) == {100}, said
-    if other == "promote":
-        assert world.traffic() == {third: 100}, said
+    if set(verbs) == {"promote"}:
+        assert world.traffic() == {versions[2]: 100}, said
     agree(world)
 
 

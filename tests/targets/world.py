@@ -18,7 +18,8 @@ from tests.support.visitors import Where, ask, connect
 class World(Clone, ABC):
     """A clone, and the target that it delivers to; `env` is that of a person's laptop."""
 
-    first: str = ""  # the version that `reset` leaves serving
+    first: str = ""  # the version of the first commit
+    after_first: Callable[[], None] = lambda: None  # goes back to the first delivery
 
     # Class attributes of each world.
     deploy_to = ""
@@ -55,16 +56,11 @@ class World(Clone, ABC):
         """Return where visitors find production, for tests.support.visitors."""
 
     @abstractmethod
-    def clear(self) -> None:
-        """Remove every version, the record and the faults: as before the first delivery."""
+    def bookmark(self) -> Callable[[], None]:
+        """Return what goes back, fast, to the versions, the split and the record of now.
 
-    @abstractmethod
-    def reset(self) -> None:
-        """Go back, fast, to `first` alone, with all traffic, a record that says so, no fault."""
-
-    def bookmark(self) -> Callable[[], None] | None:
-        """Return what goes back to how it is now, fast; None where that cannot be done."""
-        return None
+        It forgets every fault, too.
+        """
 
     # What the suite adds
 
