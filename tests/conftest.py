@@ -24,12 +24,18 @@ TEMPLATE = Path(__file__).parents[1]
 PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
 # tests/delivery imports the template's own files: what Python writes beside them would be baked.
 sys.pycache_prefix = str(TEMPLATE / ".pytest_cache" / "bytecode")
-# Started by nohup, this process ignores SIGHUP, and so would all that the tests start and hang up.
+# Started by nohup or in the background, this process ignores these signals, and so would all that
+# the tests start and send them to.
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Variables of the shell, editor or git hook that started the tests must not reach a project.
-FOREIGN = ("GIT_", "GAE_", "GCP_", "CI", "FLASK_", "VIRTUAL_ENV", "VENV", "PYTHON", "UV_PROJECT")
+FOREIGN = (
+    *("GIT_", "GAE_", "GCP_", "CI", "FLASK_"),
+    *("VIRTUAL_ENV", "VENV", "UV_PROJECT", "PYTHON", "PYTEST_ADDOPTS"),
+)
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Ada",
     "GIT_AUTHOR_EMAIL": "ada@example.com",
@@ -114,12 +120,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bake as from a person's shell, too: Cookiecutter's hooks inherit this process's variables."""
+def _own_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Bake as from a person's shell, too: Cookiecutter's hooks inherit this process's variables.
+
+    All projects share mypy's cache, which knows files by what is in them.
+    """
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name)
     for name, value in IDENTITY.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MYPY_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "mypy"))
 
 
 def refuse_unknown(answers: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bake, BakedProject
-from tests.support.tools import find_python, only
+from tests.support.tools import find_python, only, require
 
 OLDEST_PIP = "23.0.1"  # what the venv of Debian 12's Python 3.11 brings
 
@@ -57,8 +57,8 @@ def test_after_a_move_the_environment_is_made_again(bake: Bake, tmp_path: Path) 
 def test_the_wanted_python_is_used_once_it_is_there(bake: Bake, tmp_path: Path) -> None:
     old, wanted = python_of("3.11"), python_of("3.12")
     project = bake(python_version="3.12")
-    before = only(tmp_path / "before", old)
-    after = only(tmp_path / "after", old, wanted)
+    before = only(tmp_path / "before", old, require("uv"))
+    after = only(tmp_path / "after", old, wanted, require("uv"))
     assert "was not found: using 3.11." in project.must("bin/setup", PATH=before)
     assert "making" not in project.must("bin/setup", PATH=before)
 

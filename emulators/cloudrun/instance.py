@@ -91,6 +91,7 @@ class Docker:
         inside = environment["PORT"]
         command = [
             *("docker", "--config", str(self._folder), "run", f"--name={name}", "--pull=never"),
+            "--no-healthcheck",  # Docker's own: https://github.com/opencontainers/image-spec/issues/749
             *(f"--label={LABEL}={self.identity}", f"--publish=127.0.0.1:{port}:{inside}"),
             *(f"--env={key}={value}" for key, value in environment.items()),
             *options,

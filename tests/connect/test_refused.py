@@ -30,9 +30,7 @@ TOLERATED = {"orgpolicy.policy.get", "resourcemanager.projects.get"}
 
 def tried(pair: Pair, options: str, permissions: set[str]) -> list[str]:
     """Return what is to be refused, one after the other."""
-    found = sorted(filter(OWN[pair.target, options].match, permissions))
-    assert found
-    return found
+    return sorted(filter(OWN[pair.target, options].match, permissions))
 
 
 @contextmanager
@@ -50,7 +48,9 @@ def test_each_permission_that_is_declared_is_asked_for_before_anything_is_made(
     pair.must(*run, "--dry-run")
     declared = pair.google.asked
     assert declared >= {"iam.serviceAccounts.create", "resourcemanager.projects.setIamPolicy"}
-    for permission in tried(pair, options, declared):
+    permissions = tried(pair, options, declared)
+    assert permissions
+    for permission in permissions:
         with pair.google.deny(permission):
             refused = pair.run(*run)
         assert refused.code == 3, permission
@@ -63,14 +63,15 @@ def test_each_permission_that_is_declared_is_asked_for_before_anything_is_made(
 
 
 @pytest.mark.parametrize(("pair", "options"), RUNS, indirect=["pair"])
-def test_each_permission_that_a_request_needs_is_named_and_loses_nothing(
+def test_each_other_permission_that_a_request_needs_is_named_and_loses_nothing(
     pair: Pair, options: str
 ) -> None:
     run = ("connect", "--region", pair.region, "--yes", options)
     pair.must(*run)
     assert pair.google.required >= {"iam.serviceAccounts.create", "storage.buckets.setIamPolicy"}
     told: dict[str, int] = {}
-    for permission in tried(pair, options, pair.google.required):
+    # What connect asks for is the other test's.
+    for permission in tried(pair, options, pair.google.required - pair.google.asked):
         with fresh(pair) as other:
             with other.google.deny(permission):
                 refused = other.run(*run)
@@ -78,7 +79,8 @@ def test_each_permission_that_a_request_needs_is_named_and_loses_nothing(
             if refused.code in {2, 3}:  # the plan says so
                 assert other.changes() == [], permission
                 assert f"you lack {permission}" in refused.out or "may not" in refused.said
-            elif refused.code == 1:  # nobody could tell beforehand
+                continue
+            if refused.code == 1:  # nobody could tell beforehand
                 assert re.search(r"done: .*\n.*not done: ", refused.err), refused.err
                 assert permission in refused.err or "storage.buckets" in permission
             else:

@@ -206,7 +206,9 @@ class Project:
     def _start(self, version: str, image: str) -> None:
         name = self._container(version)
         _docker(
-            *("run", "--detach", "--pull=never"),
+            # Nobody reads what the image's health check finds, and it would start Python every
+            # five seconds in each version that is kept.
+            *("run", "--detach", "--pull=never", "--no-healthcheck"),
             *(f"--name={name}", f"--network=delivery-{self.name}"),
             *(f"--label=delivery.project={self.name}", f"--label=delivery.version={version}"),
             *(*HARDENED, f"--env-file={SETTINGS / self.name}.env"),
