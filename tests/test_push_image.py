@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def image(tmp_path: Path) -> Iterator[str]:
     require("docker")
     (tmp_path / "Dockerfile").write_text("FROM scratch\nLABEL made=here\n")
     (tmp_path / "docker").mkdir()
-    tag = f"delivery-test/{tmp_path.name.lower().replace('_', '-')}:tested"
+    tag = f"delivery-test/{uuid.uuid4().hex}:tested"  # of this test alone: others run beside it
     docker("build", "--quiet", f"--tag={tag}", str(tmp_path))
     yield tag
     docker("image", "rm", "--force", docker("image", "inspect", "--format", "{{.Id}}", tag))

@@ -60,7 +60,7 @@ def variables_of(gitlab: GitLab) -> list[tuple[str, str, bool]]:
 
 @pytest.mark.parametrize(
     ("pair", "options"),
-    [("app-engine", ()), ("app-engine", ("--with-key",)), ("cloud-run", ())],
+    [("app-engine", ("--with-key",)), ("cloud-run", ())],  # together they make all that there is
     indirect=["pair"],
 )
 def test_killed_after_every_change_it_ends_like_a_run_that_was_not(

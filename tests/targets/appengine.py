@@ -63,6 +63,9 @@ class AppEngineWorld(World):
     def where(self) -> Where:
         return self.gae
 
+    def copy(self, name: str) -> None:
+        self.gae.copy_version(self.first, name)
+
     def bookmark(self) -> Callable[[], None]:
         now = self.gae.snapshot()
         return lambda: self.gae.restore(now)
