@@ -34,34 +34,6 @@ def test_without_the_role_for_logs_is_told_so(product: Product) -> None:
     assert version not in product.gae.versions
 
 
-def test_is_not_promoted_either(product: Product) -> None:
-    version = product.copy(5, **FAILS)
-    refused = product.deliver("promote", version, "--timeout", "2")
-    assert refused.code == 3
-    assert product.gae.traffic == {product.first: 1.0}
-
-
-def test_that_serves_alone_is_kept(product: Product) -> None:
-    version = product.copy(5, **FAILS)
-    product.gae.admin.reset({version: 1.0}, {product.first, version})
-    failed = product.deliver("verify", version, "--timeout", "2")
-    assert failed.code == 1
-    assert "rollback" in failed.err
-    assert product.gae.traffic == {version: 1.0}
-
-
-def test_that_has_served_is_kept_to_roll_back_to(product: Product) -> None:
-    """Its database may be out of order for a moment, and it the only way back."""
-    old = product.copy(-5, **FAILS)
-    product.remember(
-        ("promote", {old: 100}, "healthy"), ("promote", {product.first: 100}, "healthy")
-    )
-    failed = product.deliver("verify", old, "--timeout", "1")
-    assert failed.code == 1
-    assert "has served" in failed.err
-    assert old in product.gae.versions
-
-
 def test_is_not_blamed_for_a_network_that_cannot_reach_it(product: Product) -> None:
     version = product.copy(5)
     nobody = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": str(product.temp)}
@@ -69,12 +41,3 @@ def test_is_not_blamed_for_a_network_that_cannot_reach_it(product: Product) -> N
     assert failed.code == 1
     assert "CERTIFICATE_VERIFY_FAILED" in failed.err
     assert version in product.gae.versions
-
-
-def test_that_fails_only_in_production_is_taken_back(product: Product) -> None:
-    version = product.copy(5)
-    product.gae.front.faults.fail_next("GET", "/health", 500, times=10_000)
-    restored = product.deliver("promote", version, "--timeout", "2")
-    assert restored.code == 4
-    assert product.gae.traffic == {product.first: 1.0}
-    assert "restored" in restored.err
