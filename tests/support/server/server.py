@@ -73,8 +73,8 @@ class Server:
 
     def close(self) -> None:
         """Remove it, and all that it has."""
-        docker("rm", "--force", "--volumes", self.id)
         self._end_forwards()
+        docker("rm", "--force", "--volumes", self.id)
 
     def __enter__(self) -> Self:
         """Nothing is left to do: `open` has started it."""
