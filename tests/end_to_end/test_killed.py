@@ -16,17 +16,19 @@ pytestmark = pytest.mark.delivery
 class TestKilled:
     """By SIGKILL, at each step that changes something, before and after it took effect."""
 
-    @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize(
-        ("request_", "verb"),
+        ("request_", "verb", "applied"),
         [
-            pytest.param(("POST", "/upload/"), "deploy", id="uploading"),
-            pytest.param(("POST", "/versions"), "deploy", id="deploying"),
-            pytest.param(("PATCH", "/services/default"), "promote", id="promoting"),
-            pytest.param(("PATCH", "/services/default"), "rollback", id="rolling back"),
-            pytest.param(("DELETE", "/versions/"), "prune", id="pruning"),
-            pytest.param(("DELETE", "/versions/"), "stop", id="stopping a review"),
-            pytest.param(("DELETE", "/versions/"), "verify", id="deleting what failed"),
+            pytest.param(("POST", "/upload/"), "deploy", True, id="uploading"),
+            pytest.param(("POST", "/versions"), "deploy", False, id="before deploying"),
+            pytest.param(("POST", "/versions"), "deploy", True, id="deploying"),
+            pytest.param(("PATCH", "/services/default"), "promote", False, id="before promoting"),
+            pytest.param(("PATCH", "/services/default"), "promote", True, id="promoting"),
+            pytest.param(("PATCH", "/services/default"), "rollback", True, id="rolling back"),
+            pytest.param(("DELETE", "/versions/"), "prune", True, id="pruning"),
+            pytest.param(("DELETE", "/versions/"), "stop", True, id="stopping a review"),
+            pytest.param(("DELETE", "/versions/"), "verify", False, id="before deleting"),
+            pytest.param(("DELETE", "/versions/"), "verify", True, id="deleting what failed"),
         ],
     )
     def test_the_same_command_finishes_the_work(

@@ -153,7 +153,7 @@ class TestKilled:
         agree(world)
 
     @pytest.mark.scenario
-    @scenarios(VERBS, 2)
+    @scenarios(VERBS, 1)
     def test_at_some_moment(self, world: World, name: str, seed: str) -> None:
         moments = seeded(f"{name} {seed}")
         command, done, codes = prepare(world, name)
