@@ -33,7 +33,7 @@ APIs, IAM policies. A request to any of it is answered 404 and kept in `unmodell
 the interface that their entrypoint names; everything else listens on 127.0.0.1 only.
 """
 
-from .emulator import AppEngine, Snapshot
+from .emulator import AppEngine
 from .faults import Gate
 
-__all__ = ["AppEngine", "Gate", "Snapshot"]
+__all__ = ["AppEngine", "Gate"]

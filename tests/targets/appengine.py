@@ -19,7 +19,6 @@ class AppEngineWorld(World):
     gae: AppEngine = field(kw_only=True)
 
     deploy_to = "app-engine"
-    step = 0.1
     first_serves = True
 
     @classmethod

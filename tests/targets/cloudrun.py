@@ -27,7 +27,6 @@ class CloudRunWorld(World):
     built: dict[str, str] = field(default_factory=dict)
 
     deploy_to = "cloud-run"
-    step = 1.0
     first_serves = False
 
     @classmethod

@@ -34,7 +34,6 @@ class DockerHostWorld(World):
     built: dict[str, str] = field(default_factory=dict)
 
     deploy_to = "docker-host"
-    step = 1.0
     first_serves = False
 
     @classmethod

@@ -23,7 +23,6 @@ class World(Clone, ABC):
 
     # Class attributes of each world.
     deploy_to = ""
-    step = 1.0  # per cent
     first_serves = False
 
     @classmethod
