@@ -29,9 +29,10 @@ def registry(tmp_path: Path) -> Iterator[GitLabRegistry]:
 def image(tmp_path: Path) -> Iterator[str]:
     """Build the smallest image that there is."""
     require("docker")
-    (tmp_path / "Dockerfile").write_text("FROM scratch\nLABEL made=here\n")
+    alone = uuid.uuid4().hex  # others run beside it: neither its name nor its contents are theirs
+    (tmp_path / "Dockerfile").write_text(f"FROM scratch\nLABEL made={alone}\n")
     (tmp_path / "docker").mkdir()
-    tag = f"delivery-test/{uuid.uuid4().hex}:tested"  # of this test alone: others run beside it
+    tag = f"delivery-test/{alone}:tested"
     docker("build", "--quiet", f"--tag={tag}", str(tmp_path))
     yield tag
     docker("image", "rm", "--force", docker("image", "inspect", "--format", "{{.Id}}", tag))
