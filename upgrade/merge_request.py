@@ -46,7 +46,8 @@ def refuse_unready() -> None:
     if missing:
         raise RefusedError(
             f"{', '.join(missing)} must be set. UPGRADE_TOKEN is a project access token (Developer;"
-            " scopes api and write_repository): Settings > CI/CD > Variables, masked and protected"
+            " scopes api and write_repository), or where there are none, a personal one:"
+            " Settings > CI/CD > Variables, masked and protected"
         )
 
 

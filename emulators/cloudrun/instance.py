@@ -3,8 +3,8 @@
 Modelled after:
 
 - https://cloud.google.com/run/docs/container-contract for PORT, K_SERVICE, K_REVISION,
-  K_CONFIGURATION, memory, the request's timeout that includes a start (504), and SIGTERM with ten
-  seconds before SIGKILL;
+  K_CONFIGURATION, memory, the request's timeout that includes a start (504), and SIGTERM before
+  SIGKILL (one second here, ten there: what is slow to end shows here first);
 - https://cloud.google.com/run/docs/configuring/healthchecks for startup probes: HTTP (2xx and 3xx
   are well), TCP, their defaults, and that an instance that fails them is ended;
 - https://cloud.google.com/run/docs/about-instance-autoscaling: without an instance a request waits

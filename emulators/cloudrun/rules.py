@@ -30,7 +30,9 @@ LONGEST_NAME = 63
 LONGEST_SERVICE = 49  # https://cloud.google.com/run/docs/deploying
 TAG_AND_SERVICE = 46
 NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-REGISTRIES = re.compile(r"(?:[a-z0-9-]+\.)?gcr\.io|(?:[a-z0-9-]+-)?docker\.pkg\.dev|docker\.io")
+REGISTRIES = re.compile(
+    r"(?:[a-z0-9-]+\.)?gcr\.io|(?:[a-z0-9-]+-)?docker\.pkg\.dev|docker\.io|ghcr\.io"
+)
 RESERVED = {"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"}
 SMALLEST_MEMORY = 128 * 2**20
 LARGEST_MEMORY = 32 * 2**30

@@ -50,7 +50,7 @@ class ArtifactRegistry:
         if name in self._project.repositories:
             raise ApiError(409, "the repository already exists", status="ALREADY_EXISTS")
         path = f"projects/{self._project.project}/locations/{place}"
-        new = request.json() | {"name": f"{path}/repositories/{name}"}
+        new = _as_returned(request.json()) | {"name": f"{path}/repositories/{name}"}
         self._project.repositories[name] = new
         return self._project.operations.begin(f"{path}/operations/", new)
 
@@ -60,7 +60,7 @@ class ArtifactRegistry:
 
     def patch(self, request: Request, repository: str, **_: str) -> Answer:
         """Change a repository."""
-        self._find(repository).update(request.json())
+        self._find(repository).update(_as_returned(request.json()))
         return Answer.of(self._find(repository))
 
     def delete(self, repository: str, place: str) -> Answer:
@@ -75,3 +75,15 @@ class ArtifactRegistry:
         """List nothing: here no image is ever pushed."""
         self._find(repository)
         return Answer.of({})
+
+
+def _as_returned(sent: dict[str, Any]) -> dict[str, Any]:
+    """Write durations as Google does: gcloud sends 2592000.0s.
+
+    https://protobuf.dev/programming-guides/json/ (Duration)
+    """
+    for policy in sent.get("cleanupPolicies", {}).values():
+        condition = policy.get("condition") or {}
+        if "olderThan" in condition:
+            condition["olderThan"] = f"{float(condition['olderThan'].removesuffix('s')):.0f}s"
+    return sent

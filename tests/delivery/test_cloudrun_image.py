@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         if not stock.lets_in(self.headers.get("Authorization", "")):
             self.reply(401, WWW_Authenticate=stock.challenge)
             return
-        rest = self.path.partition("/app/")[2]
+        rest = re.sub(r"^/v2/demo/(app|review)/", "", self.path)
         if self.command == "POST":
             self.reply(202, Location=f"{stock.elsewhere}/v2/demo/app/blobs/uploads/1?state=x")
         elif self.command == "PUT":
@@ -273,9 +274,15 @@ def image(machine: Machine, repository: str, **environ: str) -> Image:
     return Image(machine.runner, machine.runner.environ, repository, lambda: "secret")
 
 
+@pytest.mark.parametrize("to", ["app:v1", "review:mr-7"])
 def test_the_image_of_the_pipeline_is_copied(
-    machine: Machine, source: Stock, target: Stock, monkeypatch: pytest.MonkeyPatch
+    machine: Machine,
+    source: Stock,
+    target: Stock,
+    monkeypatch: pytest.MonkeyPatch,
+    to: str,
 ) -> None:
+    name, version = to.split(":")
     monkeypatch.setattr("delivery.cloudrun.image.TOKEN_USER", "ci")
     digest = an_image(source)
     job = {
@@ -285,8 +292,8 @@ def test_the_image_of_the_pipeline_is_copied(
         "CI_REGISTRY_PASSWORD": "secret",
     }
     given = image(machine, f"{target.host}/demo", **job)
-    assert given.bring("v1", Path()) == f"{target.host}/demo/app@{digest}"
-    assert "manifests/v1" in target.content
+    assert given.bring(version, Path()) == f"{target.host}/demo/{name}@{digest}"
+    assert f"manifests/{version}" in target.content
     assert "Copying the image" in machine.said
 
 

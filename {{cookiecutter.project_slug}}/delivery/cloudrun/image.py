@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from delivery import names
 from delivery.cloudrun import registry
 from delivery.cloudrun.registry import Login, Reference
 from delivery.errors import CommandError, MisuseError
@@ -34,7 +35,7 @@ class Image:
     token: Callable[[], str]
 
     def bring(self, version: str, source: Path) -> str:
-        """Return the image by digest, REPOSITORY/app@sha256:..., once it is there."""
+        """Return the image by digest, REPOSITORY/NAME@sha256:..., once it is there."""
         given = self.runner.environ.get("IMAGE", "").strip()
         if self.runner.environ.get("CI") and not given:
             raise MisuseError(
@@ -43,7 +44,9 @@ class Image:
                 "name on; its log says what it did",
                 then="GitLab: turn the registry on (Settings > General), run the pipeline again",
             )
-        target = Reference.parse(f"{self.repository}/app:{version}")
+        # The clean-up policy keeps the newest of each name: reviews must not push production out.
+        name = "review" if names.is_review(version) else "app"
+        target = Reference.parse(f"{self.repository}/{name}:{version}")
         return self._copy(given, target) if given else self._build(target, source)
 
     def _copy(self, given: str, target: Reference) -> str:

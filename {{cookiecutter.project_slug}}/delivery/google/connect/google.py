@@ -20,7 +20,7 @@ from delivery.process import Runner
 # A person connects, with the rights of a person: not with those of the account that delivers.
 _DELIVERS = ("GCP_WORKLOAD_IDENTITY_PROVIDER", "GCP_SERVICE_ACCOUNT", "GITLAB_OIDC_TOKEN", "CI")
 LATE = """\
-after a fresh connect: not yet, IAM takes up to seven minutes; otherwise, on a laptop:
+after a fresh connect: not yet, IAM takes minutes, sometimes over seven; otherwise, on a laptop:
 python -m delivery connect"""
 
 
@@ -47,7 +47,7 @@ class Google(Connection):
         "--reviews": {"action": "store_true", "help": "review apps, too; keyless only"},
     }
     NEXT = """\
-Google's permissions take up to seven minutes to be known everywhere.
+Google's permissions take some minutes to be known everywhere, sometimes seven or more.
 next: git push --set-upstream origin main
       python -m delivery doctor, if a job fails"""
     REMOVED = """\

@@ -1,5 +1,6 @@
 """The parts of the list that every product of Google has: accounts, the way in, GitLab."""
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -30,13 +31,9 @@ ON_BUCKET = {"permission_there": "storage.buckets.setIamPolicy"}
 POOL_VERBS = ("get", "create", "undelete", "update")
 POOL_ADMIN = "roles/iam.workloadIdentityPoolAdmin"
 KEEP, DELETE = "delivery-keep-newest", "delivery-delete-old"
-CLEANUP = {
-    KEEP: {"id": KEEP, "action": "KEEP", "mostRecentVersions": {"keepCount": 10}},
-    DELETE: {
-        "id": DELETE,
-        "action": "DELETE",
-        "condition": {"tagState": "ANY", "olderThan": "2592000s"},
-    },
+CLEANUP: dict[str, dict[str, Any]] = {
+    KEEP: {"action": "KEEP", "mostRecentVersions": {"keepCount": 10}},  # of each name
+    DELETE: {"action": "DELETE", "condition": {"tagState": "ANY", "olderThan": "2592000s"}},
 }
 
 
@@ -214,8 +211,13 @@ def repository(google: Google, name: str, region: Callable[[], str]) -> Resource
     def command(verb: str) -> list[str]:
         where = f"{name} --location={region()} --project={google.project}"
         create = f"gcloud artifacts repositories create {where} --repository-format=docker"
-        cleanup = f"gcloud artifacts repositories set-cleanup-policies {where}"
-        return [create] * (verb == "create") + [f"{cleanup} --policy=cleanup.json"]
+        cleanup = f"gcloud artifacts repositories set-cleanup-policies {where} --policy=-"
+        # gcloud has another form for a file than the API has for a policy.
+        policies = [
+            {"name": key, **policy, "action": {"type": policy["action"]}}
+            for key, policy in CLEANUP.items()
+        ]
+        return [create] * (verb == "create") + [f"echo '{json.dumps(policies)}' | {cleanup}"]
 
     return Repository(
         f"image repository {name}",
@@ -224,7 +226,9 @@ def repository(google: Google, name: str, region: Callable[[], str]) -> Resource
         collection=lambda: f"{google.path}/locations/{region()}/repositories",
         id=name,
         about={"format": "DOCKER"},
-        fields=lambda: {"cleanupPolicies": CLEANUP},
+        fields=lambda: {
+            "cleanupPolicies": {key: {"id": key, **policy} for key, policy in CLEANUP.items()}
+        },
         command=command,
     )
 
