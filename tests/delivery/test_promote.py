@@ -56,6 +56,19 @@ def test_the_version_is_checked_then_gets_all_traffic_then_production_is_checked
     assert f"all that is in {C} and not in {B}" in waiting.said
 
 
+def test_a_version_that_was_deployed_anew_after_its_check_gets_no_traffic(waiting: Site) -> None:
+    def at(_: int, call: str) -> None:
+        if call == "before url" and waiting.serving == {B: 100}:
+            waiting.sleep(60)
+            waiting.deploy(C)
+
+    with pytest.raises(RefusedError, match="deployed anew since it was checked"):
+        promote(waiting.job(taps=Taps(at)), None)
+    assert waiting.serving == {B: 100}
+    promote(waiting.job(), None)
+    assert waiting.serving == {C: 100}
+
+
 def test_the_move_is_recorded_before_it_is_made(waiting: Site) -> None:
     with pytest.raises(KilledError):
         promote(waiting.job(taps=raising(KilledError(), "before set_traffic")), None)

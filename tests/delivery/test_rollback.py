@@ -78,6 +78,14 @@ def test_repeated_within_five_minutes_it_is_taken_for_the_same(site: Site) -> No
     assert f"To go back further: python -m delivery rollback {A}" in site.said
 
 
+def test_a_clock_that_is_behind_does_not_stop_it(site: Site) -> None:
+    site.deliver(A, B, C)
+    rollback(site.job(), None)
+    site.sleep(-3600)
+    rollback(site.job(), None)
+    assert site.serving == {A: 100}
+
+
 def test_there_is_nothing_further_to_name_where_nothing_else_worked(site: Site) -> None:
     site.deliver(A, B)
     rollback(site.job(), None)

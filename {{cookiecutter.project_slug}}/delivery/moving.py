@@ -5,7 +5,7 @@ a run that was killed leaves a trace; and of two runs at once, the one whose mov
 way, even when its request was the last to take effect.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
@@ -22,10 +22,11 @@ from delivery.errors import (
     RestoredError,
     UnsettledError,
 )
-from delivery.job import ROLLBACK, STATUS, Job, Production, State
+from delivery.job import ROLLBACK, STATUS, Job, Production, State, split_of
 from delivery.record import Move, Record
 from delivery.situation import Situation, catch_up
 from delivery.splits import Split, describe
+from delivery.target import Version
 
 ATTEMPTS = 6
 LOOK_AGAIN = f"{STATUS}; then repeat this command if it is still right"
@@ -62,7 +63,7 @@ def carry_out(job: Job, now: Situation, move: Move) -> None:
     if now.pending:  # its request may take effect only now, and its run then gives way
         expected += [now.pending.before, now.pending.after]
     try:
-        _move(job, move, expected)
+        _move(job, move, expected, now.versions)
     except AlarmError:
         raise  # it may still take place
     except DeliveryError:
@@ -155,15 +156,20 @@ def _restore(job: Job, move: Move, why: str) -> NoReturn:
     )
 
 
-def _move(job: Job, move: Move, expected: list[Split]) -> None:
-    """Set the traffic as a recorded move wants it, while what serves is one of `expected`."""
+def _move(job: Job, move: Move, expected: list[Split], checked: Sequence[Version] = ()) -> None:
+    """Set the traffic as a recorded move wants it, while what serves is one of `expected`.
+
+    Refuse versions that were deployed anew since they were `checked`: nobody has looked at those.
+    """
+    made = {version.id: version.created for version in checked if version.id in move.wanted}
     job.console.step(f"Moving traffic: {describe(expected[0])} -> {describe(move.wanted)}")
     was, waits = job.production, pauses(1, longest=16)
     for attempt in range(ATTEMPTS):
         if _newest(job, move) is not move:
             raise _overtaken()
         # The last look before the request: between the two nothing may take long.
-        now = job.target.serving()
+        versions = job.target.versions()
+        now = split_of(versions)
         if now == move.wanted:
             break
         if now not in expected:
@@ -171,6 +177,11 @@ def _move(job: Job, move: Move, expected: list[Split]) -> None:
                 "the traffic was changed by someone else in the meantime",
                 why=f"it was {describe(expected[0])}, and is {describe(now)}",
                 then=LOOK_AGAIN,
+            )
+        anew = [each.id for each in versions if made.get(each.id, each.created) != each.created]
+        if anew:
+            raise RefusedError(
+                f"{', '.join(anew)} was deployed anew since it was checked", then=LOOK_AGAIN
             )
         if not job.dry_run:
             job.production = Production(
