@@ -175,6 +175,37 @@ def test_a_redirect_that_ends_in_time_is_waited_for() -> None:
     assert 10 < network.elapsed < 25
 
 
+LOGIN = Reply(302, location="/login?next=%2F")
+
+
+class Pages(Network):
+    """Answers some pages, and /health; all else is not there."""
+
+    def __init__(self, base: str, **pages: Reply) -> None:
+        super().__init__(health())
+        self.pages = {f"{base}/{path}": reply for path, reply in pages.items()}
+
+    def _choose(self, url: str) -> Reply | Exception:
+        return super()._choose(url) if url.endswith("/health") else self.pages.get(url, Reply(404))
+
+
+@pytest.mark.parametrize("base", [URL, "https://shop.test/.delivery/v1"])
+@pytest.mark.parametrize("location", ["/login?next=%2F", "login?next=%2F", "{host}/login?next=%2F"])
+def test_a_page_may_redirect_within_the_version(base: str, location: str) -> None:
+    host = base.removesuffix("/.delivery/v1")
+    first = Reply(302, location=location.format(host=host))
+    pages = Pages(base, **{"": first, "login?next=%2F": Reply(200)})
+    assert pages.probe().version(base, "v1", 120) == Finding(healthy=True)
+    assert pages.asked[-1][0] == f"{base}/login?next=%2F"
+
+
+def test_a_page_that_redirects_for_ever_or_to_nothing_is_not_healthy() -> None:
+    ever = Pages(URL, **{"": LOGIN, "login?next=%2F": LOGIN})
+    assert "redirects (302) to /login" in ever.probe().version(URL, "v1", 120).why
+    nothing = Pages(URL, **{"": LOGIN})
+    assert "answers 404" in nothing.probe().version(URL, "v1", 120).why
+
+
 def test_pauses_grow_and_stay_bounded() -> None:
     network = Network(Reply(503))
     checked(network)

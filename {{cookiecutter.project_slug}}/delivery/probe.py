@@ -13,6 +13,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from io import BufferedIOBase
 from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit
 
 from delivery.backoff import pauses
 from delivery.console import Console
@@ -22,6 +23,7 @@ REQUEST_TIMEOUT = 10.0  # seconds
 SHORTEST_TIMEOUT = 0.1  # when no time is left
 SHORT = 0.5  # pauses below are too short to ask what else may be wrong
 MOST_BYTES = 64 * 1024
+MOST_REDIRECTS = 5
 
 # A version that crashes answers each request with the same error, at once. When it has done so
 # for this long, and this often, waiting longer would not help. A version that is slow to start
@@ -103,7 +105,10 @@ class HttpProbe:
     sleep: Callable[[float], None] = time.sleep
 
     def version(self, url: str, revision: str, timeout: float) -> Finding:
-        """Ask for /health, then for /, until both are well or the version is surely broken."""
+        """Ask for /health, then for /, until both are well or the version is surely broken.
+
+        The page may redirect within the version, to a login for instance.
+        """
         return self._until(url, lambda end: self._look(url, {revision}, end), timeout)
 
     def public(self, url: str, split: Split, timeout: float) -> Finding:
@@ -185,19 +190,39 @@ class HttpProbe:
         return _Look(Finding(healthy=True))
 
     def _ask(self, where: str, revisions: Collection[str] | None, deadline: float) -> _Answer:
-        left = max(deadline - self.clock(), SHORTEST_TIMEOUT)
         try:
-            reply = self.fetch(where, min(left, REQUEST_TIMEOUT))
+            reply = self._fetch(where, deadline)
+            if revisions is None:
+                reply = self._follow(where, reply, deadline)
         except UnreachableError as error:
             return _Answer(why=f"{where} cannot be reached: {error}", reached=False)
         except NoReplyError as error:
             return _Answer(why=f"{where} does not answer: {error}")
         why = _judge(reply, revisions)
         if not why:
-            return _Answer(_revision(reply))
+            return _Answer(revision_of(reply))
         # Not at once: a front end may still be leading to the version before.
         stubborn = reply.status in {500, 502} or bool(reply.location)
         return _Answer(why=f"{where} {why}", stubborn=stubborn)
+
+    def _fetch(self, where: str, deadline: float) -> Reply:
+        left = max(deadline - self.clock(), SHORTEST_TIMEOUT)
+        return self.fetch(where, min(left, REQUEST_TIMEOUT))
+
+    def _follow(self, page: str, reply: Reply, deadline: float) -> Reply:
+        """Follow redirects within the version, as to a login: the page may have an address below.
+
+        On a Docker host the version does not know the path that its own address begins with.
+        """
+        base = urlsplit(page)._replace(query="").geturl().rstrip("/")
+        inside = "/"  # the page's path as the version sees it
+        for _ in range(MOST_REDIRECTS):
+            to = urlsplit(urljoin(f"//{urlsplit(base).netloc}{inside}", reply.location))
+            if not reply.location or to.netloc != urlsplit(base).netloc:
+                break
+            inside = to._replace(scheme="", netloc="", fragment="").geturl()
+            reply = self._fetch(base + inside, deadline)
+        return reply
 
 
 def _judge(reply: Reply, revisions: Collection[str] | None) -> str:
@@ -208,7 +233,7 @@ def _judge(reply: Reply, revisions: Collection[str] | None) -> str:
         return f"answers {reply.status} instead of 200"
     if revisions is None:
         return ""
-    revision = _revision(reply)
+    revision = revision_of(reply)
     if revision in revisions:
         return ""
     if not revision:
@@ -216,7 +241,8 @@ def _judge(reply: Reply, revisions: Collection[str] | None) -> str:
     return f"runs revision {revision!r} instead of {' or '.join(sorted(revisions))}"
 
 
-def _revision(reply: Reply) -> str:
+def revision_of(reply: Reply) -> str:
+    """Return the revision that an answer of /health names, or nothing."""
     try:
         answer: Any = json.loads(reply.body)
     except (ValueError, RecursionError):  # the second: nested too deep
