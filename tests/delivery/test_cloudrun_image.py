@@ -146,14 +146,16 @@ def target() -> Iterator[Stock]:
         yield stock
 
 
-def an_image(stock: Stock) -> str:
-    """Put an index of one platform into a registry; return its digest."""
-    parts = [stock.add("", part) for part in (b"{}", b"layer one", b"layer two")]
+def an_image(stock: Stock, commit: str = "") -> str:
+    """Put an index of one platform into a registry, or an image of a commit; return its digest."""
+    labels = {"org.opencontainers.image.revision": commit}
+    config = json.dumps({"config": {"Labels": labels}}).encode() if commit else b"{}"
+    parts = [stock.add("", part) for part in (config, b"layer one", b"layer two")]
     described = [
         {"digest": digest, "size": len(stock.content[f"blobs/{digest}"])} for digest in parts
     ]
     manifest = stock.add(MANIFEST, {"config": described[0], "layers": described[1:]})
-    return stock.add(INDEX, {"manifests": [{"digest": manifest}]})
+    return manifest if commit else stock.add(INDEX, {"manifests": [{"digest": manifest}]})
 
 
 def copied(source: Stock, target: Stock, digest: str, login: Login | None = None) -> None:
@@ -162,6 +164,7 @@ def copied(source: Stock, target: Stock, digest: str, login: Login | None = None
     copy(
         Registry(Reference.parse(f"{source.host}/demo/app@{digest}"), login, "pull"),
         Registry(Reference.parse(f"{target.host}/demo/app:v1"), Login("ci", "secret"), "pull,push"),
+        check=lambda _: None,
         clock=clock,
         sleep=clock.sleep,
     )
@@ -295,6 +298,23 @@ def test_the_image_of_the_pipeline_is_copied(
     assert given.bring(version, Path()) == f"{target.host}/demo/{name}@{digest}"
     assert f"manifests/{version}" in target.content
     assert "Copying the image" in machine.said
+
+
+def test_the_image_of_another_commit_is_refused(
+    machine: Machine, source: Stock, target: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/health would not show it: what it answers is set from outside."""
+    monkeypatch.setattr("delivery.cloudrun.image.TOKEN_USER", "ci")
+    source.by_token = False
+    digest = an_image(source, "1a2b3c4d")
+    job = {"IMAGE": f"{source.host}/demo/app@{digest}", "CI_REGISTRY": source.host}
+    login = {"CI_REGISTRY_USER": "ci", "CI_REGISTRY_PASSWORD": "secret"}
+    given = image(machine, f"{target.host}/demo", **job, **login)
+    with pytest.raises(MisuseError, match="built of commit 1a2b3c4d"):
+        given.bring("v20260101t000100-5e6f7a8b", Path())
+    assert target.content == {}
+    for version in ("v20260101t000000-1a2b3c4d", "mr-7"):
+        assert given.bring(version, Path()).endswith(digest)
 
 
 def test_an_image_must_be_named_by_digest(machine: Machine) -> None:

@@ -373,6 +373,26 @@ def test_what_has_traffic_is_not_deleted(laptop: Target) -> None:
         laptop.ready().delete([V1])
 
 
+def test_what_gets_traffic_meanwhile_is_not_deleted(laptop: Target) -> None:
+    target, google = laptop.ready(), laptop.google
+    plain = google._replace
+
+    def overtaken(_: object) -> None:  # by somebody who moves traffic to it
+        google._replace = plain  # type: ignore[method-assign]
+        google.traffic = google.asked_for = [
+            {"revisionName": R2, "percent": 100},
+            {"revisionName": R1, "tag": V1},
+            {"revisionName": R2, "tag": V2},
+        ]
+        raise refused(409, "Conflict")
+
+    google._replace = overtaken  # type: ignore[assignment,method-assign]
+    with pytest.raises(CommandError, match="cannot delete what has traffic"):
+        target.delete([V2])
+    assert V2 in [each.get("tag") for each in google.traffic]
+    assert R2 in google.revisions
+
+
 def test_a_conflict_of_tags_is_tried_again(laptop: Target) -> None:
     laptop.google.faults = [refused(409, "Conflict")] * 2
     laptop.ready().delete([V2])

@@ -23,6 +23,8 @@ PUSH_TIMEOUT = 5 * 60.0
 TOKEN_USER = "oauth2accesstoken"  # noqa: S105 - a user's name
 # https://cloud.google.com/run/docs/container-contract#executables
 PLATFORM = "linux/amd64"
+REVISION = "org.opencontainers.image.revision"
+_COMMIT = re.compile(r"[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class Image:
         # The clean-up policy keeps the newest of each name: reviews must not push production out.
         name = "review" if names.is_review(version) else "app"
         target = Reference.parse(f"{self.repository}/{name}:{version}")
-        return self._copy(given, target) if given else self._build(target, source)
+        return self._copy(given, target, version) if given else self._build(target, source)
 
-    def _copy(self, given: str, target: Reference) -> str:
+    def _copy(self, given: str, target: Reference, version: str) -> str:
         image = Reference.parse(given)
         if not image.digest:
             raise MisuseError(
@@ -69,6 +71,7 @@ class Image:
         registry.copy(
             registry.Registry(image, login, "pull"),
             registry.Registry(target, Login(TOKEN_USER, self.token()), "pull,push"),
+            check=lambda labels: _refuse_other_commit(labels, version),
             clock=self.runner.clock,
             sleep=self.runner.sleep,
         )
@@ -115,3 +118,16 @@ class Image:
         config = json.dumps({"auths": {host: {"auth": secret}}})
         self.runner.private.write("docker/config.json", config)
         return {"DOCKER_CONFIG": str(folder), "DOCKER_HOST": engine}
+
+
+def _refuse_other_commit(labels: Mapping[str, str], version: str) -> None:
+    """Raise MisuseError for the image of another commit: a variable IMAGE that was left behind.
+
+    Nothing else would show it, as the name of the version is what /health answers.
+    """
+    made_of, wanted = labels.get(REVISION, ""), names.commit_of(version)
+    if wanted and _COMMIT.fullmatch(made_of) and made_of != wanted:
+        raise MisuseError(
+            f"IMAGE was built of commit {made_of}, and not of that of {version}",
+            then="unset IMAGE, and on a laptop the image is built; in GitLab, job build sets it",
+        )

@@ -11,7 +11,7 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -104,6 +104,14 @@ class Registry:
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
             raise CommandError(f"{self.image.host} sent something else than {digest}")
         return body, kind
+
+    def labels(self, digest: str) -> dict[str, str]:
+        """Return an image's labels; none of an index of several images."""
+        config = json.loads(self.manifest(digest)[0]).get("config")
+        if not config:
+            return {}
+        with self.read(config["digest"]) as content:
+            return (json.loads(content.read()).get("config") or {}).get("Labels") or {}
 
     def has(self, path: str) -> bool:
         """Whether a blob or a manifest is there."""
@@ -201,16 +209,19 @@ def copy(
     source: Registry,
     target: Registry,
     *,
+    check: Callable[[Mapping[str, str]], None],
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> None:
     """Copy the image that `source` names by digest, and let the tag of `target` lead to it.
 
-    What is there already is not sent again; so what passes is tried again from the start.
+    `check` is shown the image's labels first, and raises if it shall not be copied. What is there
+    already is not sent again; so what passes is tried again from the start.
     """
     deadline = clock() + RETRY_FOR
     for pause in pauses():
         try:
+            check(source.labels(source.image.digest))
             _copy(source, target, source.image.digest, target.image.tag)
         except RegistryError as error:
             if not error.transient or clock() + pause > deadline:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from delivery import names
 from delivery.cloudrun import settings
 from delivery.cloudrun.image import Image
-from delivery.cloudrun.service import DEVELOPER, Service, Services
+from delivery.cloudrun.service import DEVELOPER, Service, Services, Traffic
 from delivery.cloudrun.settings import NAMES, PLACEHOLDERS, TAG_AND_SERVICE, Place
 from delivery.errors import CommandError, DeliveryError, MisuseError
 from delivery.google import gcloud, login
@@ -187,15 +187,16 @@ class CloudRun:
                 f" --region={place.region} --project={place.project} --quiet"
             )
             return
-        service = self._existing()
-        busy = sorted({*versions} & {*self._split(service)})
-        if busy:
-            raise CommandError(f"cannot delete what has traffic: {', '.join(busy)}")
-        tags = service.traffic.tags
-        self._services.retag(
-            lambda now: {tag: name for tag, name in now.tags.items() if tag not in versions},
-            f"deleting {', '.join(versions)}",
-        )
+        tags = self._existing().traffic.tags
+
+        def without(now: Traffic) -> dict[str, str]:
+            # Somebody may have moved the traffic to one of them a moment ago.
+            busy = sorted(tag for tag in versions if now.tags.get(tag) in now.shares)
+            if busy:
+                raise CommandError(f"cannot delete what has traffic: {', '.join(busy)}")
+            return {tag: name for tag, name in now.tags.items() if tag not in versions}
+
+        self._services.retag(without, f"deleting {', '.join(versions)}")
         self._remove([tags[version] for version in versions if version in tags])
 
     def log(self, version: str) -> list[str]:
