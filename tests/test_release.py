@@ -64,6 +64,20 @@ def test_one_command_makes_a_release(repository: BakedProject) -> None:
     assert one_place == ["cookiecutter.json"]
 
 
+def test_what_a_server_has_for_all_projects_says_which_is_newer(repository: BakedProject) -> None:
+    host, proxy = (
+        f"{PROJECT.name}/delivery/dockerhost/{name}" for name in ("host.py", "Caddyfile")
+    )
+    before = repository.read(proxy)
+    repository.write(host, repository.read(host).replace("SERIAL = 1 ", "SERIAL = 9 "))
+    commit(repository)
+    release(repository, "1.1.1")
+    assert "\nSERIAL = 10 " in repository.read(host)
+    assert repository.read(proxy) == before
+    assert "SERIAL = 1," in before
+    assert repository.must("git", "status", "--porcelain") == ""
+
+
 @pytest.mark.parametrize(
     ("kind", "version", "advice"),
     [

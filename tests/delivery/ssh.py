@@ -107,12 +107,24 @@ class Engine:
         self.ran: list[str] = []
         self.stdin: list[bytes] = []
         self.configs: list[str] = []  # what was in config.json when an image was pulled
+        self.policies: list[str] = []  # which sources a build may not take
+        self.revision = "dev"  # the commit that an image says it was built of
         self.failing: dict[str, Exception] = {}  # by the first words
         self.pulled = "sha256:pulled"  # the id of each image that is pulled
         self.runs = True  # whether what is started stays up
 
-    def run(self, command: list[str], stdin: IO[bytes] | None = None) -> str:
+    def run(
+        self,
+        command: list[str],
+        stdin: IO[bytes] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> str:
         words = command[1:]
+        if "build" in words:
+            _, folder, *words = words
+            assert os.listdir(folder) == ["policy.json"], "no login"  # noqa: PTH208
+            policy = (environ or {})["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]
+            self.policies.append(Path(policy).read_text())
         self.ran.append(" ".join(words))
         self.stdin.append(stdin.read() if stdin else b"")
         for prefix, error in self.failing.items():
@@ -139,7 +151,8 @@ class Engine:
             rows = {row["Id"]: row for row in self.containers.values()} | self.containers
             return json.dumps([rows[name] for name in names[2:]])
         elif names[:2] == ["image", "inspect"]:
-            return json.dumps([{"Id": self.pulled}])
+            labels = {"org.opencontainers.image.revision": self.revision}
+            return json.dumps([{"Id": self.pulled, "Config": {"Labels": labels}}])
         elif names[0] == "rm":
             for name in names[1:]:
                 del self.containers[name]

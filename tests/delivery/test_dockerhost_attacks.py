@@ -107,7 +107,29 @@ def test_what_the_owner_starts_of_an_image_is_no_version(engine: Engine) -> None
     assert "owners" in engine.containers
 
 
+def test_the_image_of_another_commit_is_refused(engine: Engine) -> None:
+    """/health would not show it: what it answers is set from outside."""
+    engine.revision = "1a2b3c4d"
+    ask(f"deploy v20260101t000000-1a2b3c4d {DIGEST}")
+    for other in ("v20260101t000100-5e6f7a8b", "v20260101t000100-00000000"):
+        code, said = run(f"deploy {other} {DIGEST}")
+        assert (code, "built of commit 1a2b3c4d" in said) == (host.FAILED, True), said
+    ask(f"deploy mr-7 {DIGEST}")  # whose name has no commit
+    engine.revision = "v20260101t000100-5e6f7a8b"
+    ask(f"deploy v20260101t000100-5e6f7a8b {DIGEST}")
+
+
 # Projects that share an engine
+
+
+def test_a_build_fetches_no_address_and_has_no_login(engine: Engine) -> None:
+    """The engine fetches it, from where the networks of all projects can be reached."""
+    ask("deploy v1", "files")
+    (policy,) = map(json.loads, engine.policies)
+    rules = {rule["selector"]["identifier"]: rule["action"] for rule in policy["rules"]}
+    assert {source for source, action in rules.items() if action == "DENY"} == {
+        *("http://*", "https://*", "git://*")
+    }
 
 
 def test_an_image_has_no_name_and_is_only_found_by_its_number(
@@ -116,9 +138,9 @@ def test_an_image_has_no_name_and_is_only_found_by_its_number(
     """A name could be guessed in another project's Dockerfile, and could be somebody's on a hub."""
     real = engine.run
 
-    def numbered(command: list[str], stdin: Any = None) -> str:
-        said = real(command, stdin)
-        return "sha256:built\n" if command[1] == "build" else said
+    def numbered(command: list[str], *more: Any) -> str:
+        said = real(command, *more)
+        return "sha256:built\n" if "build" in command else said
 
     monkeypatch.setattr(host, "_run", numbered)
     ask("deploy v1", "files")

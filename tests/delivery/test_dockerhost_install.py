@@ -29,6 +29,7 @@ WANTED: dict[str, Any] = {
     "domain": "shop.test",
     "keys": [f"{HOST_KEY} ada"],
     "own_authority": False,
+    "new_domain": False,
     "image": "caddy:2.11",
     "program": "#!/usr/bin/python3 -I\n",
     "caddyfile": "# a Caddyfile\n",
@@ -170,7 +171,7 @@ def test_a_file_is_as_wanted_in_text_and_mode(
     file = tmp_path / path
     text = file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == mode
-    for spoil in (lambda: file.chmod(0o666), lambda: file.write_text("other")):
+    for spoil in (lambda: file.chmod(0o666), lambda: file.write_text(f"{text}\n")):
         file.chmod(0o600)
         spoil()
         assert states() == {item: install.DIFFERS}
@@ -238,16 +239,43 @@ def test_a_domain_is_said_once() -> None:
 def test_the_domain_before_goes_on_and_that_is_said() -> None:
     run(apply=True)
     run(apply=True, project="other", domain="other.test")
-    assert states(domain="www.test") == {
+    new = {"domain": "www.test", "new_domain": True}
+    assert states(**new) == {
         "domain": install.DIFFERS,
         "site www.test": install.CREATE,
     }
     old = install.ROOT / "proxy/sites/shop.test"
-    assert run(domain="www.test")[-2]["detail"] == f"shop.test goes on until you remove {old}"
-    run(apply=True, domain="www.test")
+    assert run(**new)[-2]["detail"] == f"shop.test goes on until you remove {old}"
+    run(apply=True, **new)
     assert old.resolve() == (old.parent / "www.test").resolve()
     old.unlink()
     assert run(domain="www.test")[-2]["detail"] == ""
+
+
+def test_a_project_of_the_same_name_is_not_taken_over() -> None:
+    run(apply=True)
+    assert states(domain="second.test")["domain"] == install.LACKING
+    row = next(row for row in run(domain="second.test") if row["name"] == "domain")
+    assert "for shop.test" in row["detail"]
+    assert "export HOST_PROJECT=" in row["detail"]
+    run(apply=True, domain="second.test")
+    assert (install.ROOT / "projects/demo/domain").read_text() == "shop.test\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "path"),
+    [("program", "program", "PROGRAM"), ("caddyfile", "proxy's file", "SETTINGS")],
+)
+def test_a_newer_file_of_another_project_stays(key: str, name: str, path: str) -> None:
+    newer, older = "# SERIAL = 12\n", "# SERIAL = 9\n"
+    run(apply=True, **{key: newer})
+    assert states(**{key: newer}) == {}
+    assert states(**{key: older})[name] == install.LACKING
+    run(apply=True, **{key: older})
+    file = getattr(install, path)
+    assert (file if file.is_file() else file / "Caddyfile").read_text() == newer
+    run(apply=True, **{key: f"{newer}# more\n"})
+    assert states(**{key: f"{newer}# more\n"}) == {}
 
 
 @pytest.mark.parametrize("to", ["../projects/other", "../projects/demo/reviews/mr-7"])

@@ -352,7 +352,8 @@ def test_the_doctor_looks_the_way_that_a_delivery_goes(ssh: Ssh) -> None:
 @pytest.mark.parametrize(
     ("reply", "line"),
     [
-        (Reply(502), "answers 502 instead of 200: python -m delivery logs, or rollback\n"),
+        (Reply(502), "answers 502 instead of 200: python -m delivery logs, or rollback; or"),
+        (Reply(200, b'{"revision": "v0"}'), "answers as v0, which does not serve here"),
         (Reply(404), "answers 404"),
         (UnreachableError("no such name"), ": no such name\n    on the server, this may say why: "),
         (NoReplyError("timed out"), "docker logs delivery-proxy\n"),
@@ -392,7 +393,7 @@ def test_the_doctor_names_all_that_is_wrong(ssh: Ssh) -> None:
     assert caught.value.exit_code == 1
     text = ssh.machine.results.getvalue()
     assert "NOT delivery as deploy-demo: signing in: the server does not accept the key\n" in text
-    assert "all that may deliver: python -m delivery prepare --key" in text
+    assert "all that may deliver:\n    python -m delivery prepare --key" in text
     assert "NOT item1: differs: detail of 1\n" in text
     assert "NOT item2: LACKING: detail of 2\n" in text
 

@@ -122,7 +122,13 @@ def test_an_ssh_that_was_stopped_leaves_a_change_unknown(ssh: Ssh, end: CommandE
 @pytest.mark.parametrize(
     ("code", "why", "what", "then"),
     [
-        (255, "Host key verification failed.", "shows another key", "somebody may be in between"),
+        (
+            255,
+            "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed.",
+            "shows another key",
+            "somebody may be in between",
+        ),
+        (255, "Host key verification failed.", "is not known here", "export HOST_KEYS="),
         (255, "deploy-demo@shop.test: Permission denied (publickey).", "not accept", "--key FILE"),
         (255, "ssh: Could not resolve hostname x: Name or service not known", "no such", "ADDRESS"),
         (1, "sudo: a password is required", "not prepared", "delivery prepare"),

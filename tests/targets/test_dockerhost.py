@@ -269,6 +269,49 @@ def test_doctor_and_prepare_find_what_is_broken(world: DockerHostWorld) -> None:
     wait_until(lambda: _serves(world), 60)
 
 
+def test_a_review_app_is_not_at_productions_address(world: DockerHostWorld) -> None:
+    """Its cookies and scripts would be those of production."""
+    world.must_run("review", "7", **world.build())
+    assert world.ask(f"/.delivery/{world.first}/health")[0] == 200
+    assert world.ask("/.delivery/mr-7/health")[0] == 404
+
+
+def test_a_build_fetches_nothing_from_the_servers_networks(world: DockerHostWorld) -> None:
+    """The engine fetches what ADD names, and reaches every project and the server itself."""
+    rows = json.loads(world.server.sh(f"docker inspect {PROJECT}--{world.first}"))
+    address = rows[0]["NetworkSettings"]["Networks"][f"delivery-{PROJECT}"]["IPAddress"]
+    for url in (f"http://{address}:5000/health", "https://127.0.0.1/", "git://127.0.0.1/x.git"):
+        dockerfile = f"FROM {BASE}\\nADD {url} /x\\nCMD cat /x; exit 1\\n"
+        code, said = world.server.try_sh(f"printf '{dockerfile}' | {PROGRAM} {PROJECT} 'deploy v9'")
+        assert code == 1, said
+        assert "denied by policy" in said, said
+
+
+def test_a_build_that_hangs_ends_and_lets_the_next_one_in(world: DockerHostWorld) -> None:
+    hurried = "/tmp/delivery-host"
+    world.server.sh(f"sed 's/^PATIENCE = .*/PATIENCE = 4/' {PROGRAM} >{hurried}")
+    dockerfile = f"FROM {BASE}\\nRUN sleep 4711\\n"
+    code, said = world.server.try_sh(
+        f"printf '{dockerfile}' | python3 -I {hurried} {PROJECT} 'deploy v9'"
+    )
+    assert (code, "not done within 4 s" in said) == (1, True), said
+    wait_until(lambda: world.server.try_sh("pgrep -f '[s]leep 4711'")[0] == 1)
+    assert world.host("delete v9") == {}
+
+
+def _keeps_builds_apart(world: DockerHostWorld) -> None:
+    """See that images have no names, and that caches are not shared."""
+    named = world.server.sh("docker image ls --format '{{.Repository}}:{{.Tag}}'").split()
+    assert {name for name in named if not name.endswith(":<none>")} == {BASE, CADDY}
+    # Whatever one project's build leaves in a cache, that of the other one does not find.
+    for project, command in (("other", "touch /cache/trap"), (PROJECT, "ls /cache >/found")):
+        run = f"RUN --mount=type=cache,target=/cache {command}\n"
+        dockerfile = f"FROM {BASE}\n{run}CMD python -m http.server 5000\n"
+        world.server.sh(f"{PROGRAM} {project} 'deploy v1'", dockerfile.encode())
+    assert world.server.sh(f"docker exec {PROJECT}--v1 cat /found") == ""
+    world.server.sh(f"{PROGRAM} other 'delete v1'")
+
+
 def test_two_projects_are_kept_apart(world: DockerHostWorld, tmp_path: Path) -> None:
     """The second one is set up, delivered and moved while the first one is visited."""
     place = tmp_path / "other"
@@ -283,11 +326,14 @@ def test_two_projects_are_kept_apart(world: DockerHostWorld, tmp_path: Path) -> 
             world.path = path
             world.git("init", "--quiet")
             version = world.commit({"app/static/who.txt": "other"})
-            world.must(
+            prepare = [
                 *("prepare", "--yes", "--domain=other.test", "--own-authority"),
-                *(f"--key={tmp_path / 'key.pub'}",),
-                **world.root(),
-            )
+                f"--key={tmp_path / 'key.pub'}",
+            ]
+            taken = world.deliver(*prepare, **world.root(), HOST_PROJECT=PROJECT)
+            assert taken.code == 2, taken.said
+            assert f"a project {PROJECT} is here already, for {DOMAIN}" in taken.err
+            world.must(*prepare, **world.root())
             world.must_run("deploy", DEPLOY_KEY=key)
             world.must_run("promote", DEPLOY_KEY=key)
             refused = world.run("status")
@@ -308,15 +354,7 @@ def test_two_projects_are_kept_apart(world: DockerHostWorld, tmp_path: Path) -> 
     address = rows[0]["NetworkSettings"]["Networks"][f"delivery-{PROJECT}"]["IPAddress"]
     for target in (name, address):
         assert world.server.try_sh(reach.format(target))[0] != 0
-    named = world.server.sh("docker image ls --format '{{.Repository}}:{{.Tag}}'").split()
-    assert {name for name in named if not name.endswith(":<none>")} == {BASE, CADDY}
-    # Whatever one project's build leaves in a cache, that of the other one does not find.
-    for project, command in (("other", "touch /cache/trap"), (PROJECT, "ls /cache >/found")):
-        run = f"RUN --mount=type=cache,target=/cache {command}\n"
-        dockerfile = f"FROM {BASE}\n{run}CMD python -m http.server 5000\n"
-        world.server.sh(f"{PROGRAM} {project} 'deploy v1'", dockerfile.encode())
-    assert world.server.sh(f"docker exec {PROJECT}--v1 cat /found") == ""
-    world.server.sh(f"{PROGRAM} other 'delete v1'")
+    _keeps_builds_apart(world)
     # In Docker's own network, where builds are, there is nobody to be deceived.
     members = "{{range .Containers}}{{.Name}} {{end}}"
     assert world.server.sh(f"docker network inspect bridge --format '{members}'").split() == []

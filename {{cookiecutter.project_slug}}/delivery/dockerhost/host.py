@@ -32,6 +32,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 PROTOCOL = 1  # what is asked and answered here; the other side refuses to talk to another one
+SERIAL = 1  # higher with each release: prepare never puts an older program over a newer one
 ROOT = Path("/var/lib/delivery")
 SETTINGS = Path("/etc/delivery")
 SLOTS = 256
@@ -48,6 +50,7 @@ PORT = 5000
 MEMORY = Path("/run")  # no disk: what is there is gone when the power is
 LARGEST = 2**20  # bytes of a record or of a split
 START_TIMEOUT = 30.0  # seconds until an application has to answer
+PATIENCE = 540  # seconds for all that is asked; whoever asked for the longest waits for 600
 FAILED, MISUSED, CONFLICT = 1, 2, 3
 NOT_AS_SENT = (ValueError, TypeError, AttributeError, RecursionError)  # JSON of another form
 
@@ -56,9 +59,19 @@ _VERSION = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _REVIEW = re.compile(r"mr-\d+")
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.-]*(?::\d+)?(?:/[a-z0-9][a-z0-9._-]*)+@sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[0-9a-f]{16}|none")
+_COMMIT = re.compile(r"(?:v\d{8}t\d{6}-)?([0-9a-f]{8})")
 _SETTING = re.compile(r"\s*(?:#.*|[^\s=]+=.*)?")
 LONGEST = 36  # characters of a project or a version: together they become a host name
 
+# What `ADD https://...` names is fetched by the engine, which reaches the networks of all projects.
+# The last rule that fits counts; the files that are sent come by the last of these.
+# https://docs.docker.com/build/building/variables/#experimental_buildkit_source_policy
+SOURCES = {
+    "http://*": "DENY",
+    "https://*": "DENY",
+    "git://*": "DENY",
+    "http://buildkit-session/*": "ALLOW",
+}
 # As in compose.production.yaml: only /tmp can be written, and no container can harm another one.
 HARDENED = (
     *("--read-only", "--tmpfs=/tmp:size=64m", "--tmpfs=/dev/shm:ro", "--tmpfs=/dev/mqueue:ro"),
@@ -145,6 +158,7 @@ class Project:
         # An image has no name here: one could be guessed, in the Dockerfile of another project.
         if image:
             image = _pull(_matching(_IMAGE, image, "image", limit=500), _text(data))
+            _refuse_other_commit(version, image)
         else:
             image = self._build(version, data)
         try:
@@ -195,13 +209,23 @@ class Project:
         raise RefusedError("the containers change all the time")
 
     def _build(self, version: str, data: BinaryIO) -> str:
-        command = [
-            *("docker", "build", "--quiet", f"--build-arg=APP_REVISION={version}"),
-            # Caches of its own: another project could leave anything in them.
-            f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={self.name}",
-            *(f"--label=delivery.project={self.name}", "-"),
-        ]
-        return _run(command, stdin=data).strip()
+        with tempfile.TemporaryDirectory(prefix="delivery-", dir=MEMORY) as folder:
+            policy = Path(folder) / "policy.json"
+            rules = [
+                {"action": action, "selector": {"identifier": source}}
+                for source, action in SOURCES.items()
+            ]
+            policy.write_text(json.dumps({"rules": rules}), "utf-8")
+            command = [
+                # Not with the logins that root has.
+                *("docker", "--config", folder, "build", "--quiet"),
+                f"--build-arg=APP_REVISION={version}",
+                # Caches of its own: another project could leave anything in them.
+                f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={self.name}",
+                *(f"--label=delivery.project={self.name}", "-"),
+            ]
+            environ = {**os.environ, "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": str(policy)}
+            return _run(command, data, environ).strip()
 
     def _start(self, version: str, image: str) -> None:
         name = self._container(version)
@@ -443,10 +467,12 @@ def _lay_out(folder: Path, split: dict[str, float]) -> str:
     return tag
 
 
-def _run(command: list[str], stdin: BinaryIO | None = None) -> str:
+def _run(
+    command: list[str], stdin: BinaryIO | None = None, environ: dict[str, str] | None = None
+) -> str:
     """Run a program and return what it printed; raise RefusedError with what it complained of."""
     done = subprocess.run(
-        command, stdin=stdin or subprocess.DEVNULL, capture_output=True, check=False
+        command, stdin=stdin or subprocess.DEVNULL, capture_output=True, check=False, env=environ
     )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
@@ -474,6 +500,19 @@ def _pull(image: str, config: str) -> str:
         _docker("--config", folder, "pull", "--quiet", image)
     (found,) = _inspect(image, kind="image")
     return str(found["Id"])
+
+
+def _refuse_other_commit(version: str, image: str) -> None:
+    """Raise RefusedError for the image of another commit: a variable IMAGE that was left behind.
+
+    Nothing else would show it, as the name of the version is what /health answers.
+    """
+    (found,) = _inspect(image, kind="image")
+    revision = (found["Config"].get("Labels") or {}).get("org.opencontainers.image.revision", "")
+    made_of, wanted = _COMMIT.fullmatch(revision), _COMMIT.fullmatch(version)
+    if made_of and wanted and made_of[1] != wanted[1]:
+        _discard(image)
+        raise RefusedError(f"IMAGE was built of commit {made_of[1]}, and not of that of {version}")
 
 
 def _discard(image: str) -> None:
@@ -507,5 +546,12 @@ def _words(container: str, lines: int = 40) -> str:
     return done.stdout[-LARGEST:].decode(errors="replace").rstrip()
 
 
+def _too_late(*_: object) -> None:
+    """End what hangs, or waits for what hangs, before whoever asked has gone."""
+    raise RefusedError(f"it was not done within {PATIENCE} s")
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGALRM, _too_late)
+    signal.alarm(PATIENCE)
     raise SystemExit(main(sys.argv[1:]))

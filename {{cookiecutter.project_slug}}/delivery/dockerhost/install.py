@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -84,8 +85,15 @@ def _items(wanted: dict[str, Any]) -> Iterator[Item]:
     yield Item("disk", "images", _has_room)
     yield Item("ports 80 and 443", "the proxy", _ports_free)
     # Once for the host
-    yield _file("program", "all that a delivery may do here", PROGRAM, wanted["program"], 0o755)
-    yield _file("proxy's file", "TLS and traffic", SETTINGS / "Caddyfile", wanted["caddyfile"])
+    yield _newest(
+        _file("program", "all that a delivery may do here", PROGRAM, wanted["program"], 0o755),
+        *(PROGRAM, wanted["program"]),
+    )
+    caddyfile = SETTINGS / "Caddyfile"
+    yield _newest(
+        _file("proxy's file", "TLS and traffic", caddyfile, wanted["caddyfile"]),
+        *(caddyfile, wanted["caddyfile"]),
+    )
     yield Item("proxy", "TLS and traffic", lambda: _look_at_proxy(wanted), lambda: _proxy(wanted))
     # Once for the project
     yield Item("user", "delivers this project", lambda: _look_at_user(user), lambda: _user(user))
@@ -118,7 +126,10 @@ def _items(wanted: dict[str, Any]) -> Iterator[Item]:
         yield Item("domain", "where visitors go", lambda: (LACKING, lacking))
         return
     file = ROOT / "projects" / project / "domain"
-    yield _file("domain", "where visitors go", file, f"{domain}\n", 0o600)
+    yield _same_domain(
+        _file("domain", "where visitors go", file, f"{domain}\n", 0o600),
+        *(file, domain, project, wanted["new_domain"]),
+    )
     site, to = ROOT / "proxy" / "sites" / domain, Path(f"../projects/{project}")
     yield Item(
         f"site {domain}",
@@ -139,6 +150,35 @@ def _file(name: str, purpose: str, path: Path, text: str, mode: int = 0o644) -> 
         return THERE if fine and path.stat().st_uid == 0 else DIFFERS, str(path)
 
     return Item(name, purpose, look, lambda: _write(path, text, mode))
+
+
+def _newest(item: Item, path: Path, text: str) -> Item:
+    """Leave a newer file, of another project of the server, as it is."""
+    there = _serial(path.read_text("utf-8")) if path.exists() else 0
+    if there <= _serial(text):
+        return item
+    lacking = f"another project's is newer ({there}, here {_serial(text)}): bin/upgrade this one"
+    return Item(item.name, item.purpose, lambda: (LACKING, lacking))
+
+
+def _serial(text: str) -> int:
+    found = re.search(r"SERIAL = (\d+)", text)
+    return int(found[1]) if found else 0
+
+
+def _same_domain(item: Item, path: Path, domain: str, project: str, new: bool) -> Item:
+    """Take no project over that has another domain: it may be somebody else's of the same name."""
+    old = path.read_text("utf-8").strip() if path.exists() else domain
+    if old == domain:
+        return item
+    if new:
+        return Item(item.name, item.purpose, lambda: (DIFFERS, f"until now {old}"), item.make)
+    lacking = (
+        f"a project {project} is here already, for {old}.\n"
+        "If it is another one: export HOST_PROJECT=ANOTHER-NAME, and set it in GitLab.\n"
+        "If this one moves: add --new-domain"
+    )
+    return Item(item.name, item.purpose, lambda: (LACKING, lacking))
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -25,6 +25,9 @@ WHERE = """\
 GitLab: Settings > CI/CD > Variables (protected ones are empty on unprotected branches).
 python -m delivery prepare prints the values."""
 
+AS_IN_GITLAB = """\
+export HOST_ADDRESS=203.0.113.7, with the address that GitLab has (Settings > CI/CD > Variables)"""
+
 _PROJECT = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"({_NAME}|\[[0-9a-fA-F:]+\])(?::(\d+))?")
@@ -52,7 +55,7 @@ class Place:
         """Return the place that the variables name."""
         given = environ.get("HOST_ADDRESS", "").strip()
         if not given:
-            then = f"set it in {WHERE}" if environ.get("CI") else "export HOST_ADDRESS=203.0.113.7"
+            then = f"set it in {WHERE}" if environ.get("CI") else AS_IN_GITLAB
             raise MisuseError("HOST_ADDRESS, the server, is not set", then=then)
         address = _ADDRESS.fullmatch(given)
         if not address or not 0 < int(address[2] or 22) < 65536:

@@ -19,8 +19,9 @@ from delivery.credentials import shown
 from delivery.dockerhost.place import Place, pinned, ssh_options
 from delivery.dockerhost.ssh import DOCTOR, PREPARE, Host
 from delivery.errors import CommandError, DeliveryError, MisuseError, RefusedError
-from delivery.probe import NoReplyError, UnreachableError, fetch
+from delivery.probe import NoReplyError, UnreachableError, fetch, revision_of
 from delivery.process import Runner
+from delivery.splits import Split
 
 HERE = Path(__file__).parent
 PROXY, PROXY_IMAGE = "delivery-proxy", "caddy:2.11"
@@ -38,6 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="ADDRESS", help="the server (default: HOST_ADDRESS)")
     parser.add_argument(
         "--domain", metavar="NAME", help="where visitors go (default: HOST_DOMAIN, or as it is)"
+    )
+    parser.add_argument(
+        "--new-domain", action="store_true", help="the project moves to that domain from another"
     )
     parser.add_argument(
         "--as", dest="user", default="root", metavar="USER", help="a user who may sudo, or root"
@@ -115,7 +119,7 @@ def _findings(runner: Runner, options: argparse.Namespace) -> Iterator[tuple[str
         yield NOT, f"delivery as {place.user}", said
     else:
         yield OK, f"delivery as {place.user}"
-        yield _visit(found["domain"], serves=bool(found["split"]))
+        yield _visit(found["domain"], found["split"])
     if runner.environ.get("CI"):
         return
     rows, _ = _Server.named(runner, options).run(apply=False)
@@ -127,19 +131,22 @@ def _findings(runner: Runner, options: argparse.Namespace) -> Iterator[tuple[str
             yield mark, row["name"], row["state"], row["detail"]
 
 
-def _visit(domain: str, *, serves: bool) -> tuple[str, ...]:
+def _visit(domain: str, split: Split) -> tuple[str, ...]:
     """Ask as a visitor does: only so do the address and the certificate show."""
     url = f"https://{domain}"
     try:
-        status = fetch(f"{url}/health", VISIT_TIMEOUT).status
+        reply = fetch(f"{url}/health", VISIT_TIMEOUT)
     except (UnreachableError, NoReplyError) as error:
         return NOT, url, f"{error}\non the server, this may say why: docker logs {PROXY}"
-    if not serves:
+    revision = revision_of(reply)
+    if revision and revision not in split:
+        return NOT, url, f"it answers as {revision}, which does not serve here: does it lead here?"
+    if not split:
         return OK, url, "nothing is delivered yet"
-    if status == HTTPStatus.OK:
+    if reply.status == HTTPStatus.OK:
         return OK, url
-    then = "python -m delivery logs, or rollback"
-    return NOT, url, f"/health answers {status} instead of 200: {then}"
+    then = "python -m delivery logs, or rollback; or the domain leads to another server"
+    return NOT, url, f"/health answers {reply.status} instead of 200: {then}"
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,7 @@ class _Server:
         wanted = {
             "project": place.project,
             "domain": domain,
+            "new_domain": options.new_domain,
             "keys": [_public_key(path) for path in options.key],
             "own_authority": options.own_authority,
             "image": PROXY_IMAGE,

@@ -38,7 +38,7 @@ _NO_SUDO = re.compile(
 )
 _NEVER = (
     (
-        "Host key verification failed",
+        "IDENTIFICATION HAS CHANGED",
         "the server shows another key than the one that is known",
         """\
 if it was set up anew: on a laptop, unset HOST_KEYS and remove the old key (ssh-keygen -R ADDRESS);
@@ -46,9 +46,18 @@ then python -m delivery prepare prints the new one, for HOST_KEYS in GitLab.
 Otherwise somebody may be in between: do not go on""",
     ),
     (
+        "Host key verification failed",
+        "the server's key is not known here",
+        """\
+export HOST_KEYS='ssh-ed25519 AAAA...', the value that it has in GitLab (Settings > CI/CD >
+Variables); or if there is none yet: python -m delivery prepare""",
+    ),
+    (
         "Permission denied",
         "the server does not accept the key",
-        f"give it the public keys, all that may deliver: {PREPARE} --key FILE.pub --key FILE.pub",
+        f"""\
+if the key has a passphrase: ssh-add. If it is new, name all that may deliver:
+{PREPARE} --key FILE.pub --key FILE.pub""",
     ),
     ("Could not resolve hostname", "there is no such server", "look at HOST_ADDRESS"),
 )
