@@ -18,7 +18,8 @@ def deploy(job: Job, given: str | None, *, force: bool = False) -> str:
     there = {version.id: version for version in job.target.versions()}
     if name in there and there[name].share:
         job.console.done(
-            f"{name} is live already ({there[name].share:g} % of the traffic): left alone."
+            f"{name} is live already ({there[name].share:g} % of the traffic): left alone, with the"
+            " settings that it has."
         )
         return there[name].url
     hold = known.held.get(name)
