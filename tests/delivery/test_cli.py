@@ -397,16 +397,14 @@ def test_credentials_are_gone_and_unseen_when_the_command_has_ended(
     note = root.parent / "note"
     program(root.parent / "bin", "gcloud", GCLOUD)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    key = dict.fromkeys(("client_email", "private_key_id", "token_uri"), "x")
+    key |= {"type": "service_account", "private_key": "s3cr3t"}
     environ = {
         "PATH": f"{root.parent / 'bin'}:/usr/bin:/bin",
         "NOTE": str(note),
         "CI": "true",
         "GAE_PROJECT": "demo-project",
-        "GCP_WORKLOAD_IDENTITY_PROVIDER": (
-            "projects/1/locations/global/workloadIdentityPools/pool/providers/gitlab"
-        ),
-        "GCP_SERVICE_ACCOUNT": "d@demo-project.iam.gserviceaccount.com",
-        "GITLAB_OIDC_TOKEN": "s3cr3t",
+        "GAE_KEY": json.dumps(key),
     }
     assert cli.main(DESTINATION, ["status"], environ=environ | google, root=root) == 0
     file, *seen = note.read_text().splitlines()

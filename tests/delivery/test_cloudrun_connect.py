@@ -160,9 +160,8 @@ def test_a_new_account_is_waited_for(laptop: Laptop) -> None:
 
 def test_in_a_job_the_deployer_is_asked(laptop: Laptop) -> None:
     laptop.connect()
-    variables = {row["key"]: row["value"] for row in laptop.gitlab.variables}
-    job = variables | {"CI": "true", "GITLAB_OIDC_TOKEN": "x.y.z", "GITLAB_TOKEN": ""}
-    laptop.google.owner = DEPLOYER
+    job = laptop.job()
+    laptop.google.owner = DEPLOYER  # whom `deny` is about
     code, said = laptop.run("doctor", where=False, **job)
     assert (code, said.count("ok  ")) == (0, 8), said
     denied = ("run.services.update", "iam.serviceAccounts.actAs", "storage.objects.create")

@@ -182,24 +182,18 @@ def test_failures_on_the_way_are_told(laptop: Laptop) -> None:
     assert (code, "It goes on from here" in said) == (1, True), said
 
 
-def job(laptop: Laptop) -> dict[str, str]:
-    """Return a job's variables."""
-    variables = {row["key"]: row["value"] for row in laptop.gitlab.variables}
-    return variables | {"CI": "true", "GITLAB_OIDC_TOKEN": "x.y.z", "GITLAB_TOKEN": ""}
-
-
 def test_in_a_job_the_deployer_is_asked(laptop: Laptop) -> None:
     laptop.connect()
-    laptop.google.owner, owner = DEPLOYER, laptop.google.owner
-    code, said = laptop.run("doctor", where=False, **job(laptop))
+    laptop.google.owner, owner = DEPLOYER, laptop.google.owner  # whom `deny` is about
+    code, said = laptop.run("doctor", where=False, **laptop.job())
     assert code == 0, said
     denied = ("appengine.services.update", "iam.serviceAccounts.actAs", "storage.objects.create")
     with laptop.google.deny(*denied):
-        code, said = laptop.run("doctor", where=False, **job(laptop))
+        code, said = laptop.run("doctor", where=False, **laptop.job())
     assert (code, said.count("NO  ")) == (1, 4), said
     laptop.google.buckets.clear()
     laptop.google.enabled.discard("appengine.googleapis.com")
-    assert laptop.run("doctor", where=False, **job(laptop))[0] == 1
+    assert laptop.run("doctor", where=False, **laptop.job())[0] == 1
     laptop.google.owner = owner
 
 

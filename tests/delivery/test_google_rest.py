@@ -221,7 +221,7 @@ def test_an_answer_has_status_body_and_headers(server: str) -> None:
     [
         ("google", 403, "PERMISSION_DENIED: You may not.", "SERVICE_DISABLED"),
         ("storage", 404, "No such object: b/o", ""),
-        ("oauth", 401, '{"error": "invalid_grant", "error_description": "no"}', ""),
+        ("oauth", 401, "invalid_grant: no", ""),
         ("details", 400, '{"error": {"status": "INVALID", "message": "", "details": [1]}}', ""),
         ("plain", 502, "Bad Gateway", ""),
         ("page", 500, "<html>" + "x" * (rest.LONGEST_QUOTE - 6), ""),

@@ -31,7 +31,7 @@ _ROLES = (
 _DISABLED = re.compile(r"SERVICE_DISABLED|has not been used in project|API \[[\w.]+\] not enabled")
 _API = re.compile(r"(?:apis/api/|API \[)([a-z]+\.googleapis\.com)")
 _LOGIN_FAILED = re.compile(
-    r"problem refreshing|invalid_grant|invalid_target|No active account|active account"
+    r"problem refreshing|invalid_(?:grant|target|request)|unauthorized_client|active account"
     r"|UNAUTHENTICATED|invalid authentication credentials"
 )
 # What another attempt does not change: an app.yaml that gcloud cannot parse, a build that failed,

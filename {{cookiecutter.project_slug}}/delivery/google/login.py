@@ -11,6 +11,8 @@ from delivery.console import Console
 from delivery.credentials import PrivateFolder, shown
 from delivery.errors import CommandError, MisuseError
 from delivery.google import gcloud
+from delivery.google.keyless import ROLE, exchange
+from delivery.google.rest import call
 from delivery.process import SECRETS, Runner
 
 
@@ -177,16 +179,33 @@ def _key(value: str, name: str) -> dict[str, Any]:
 
 
 class Account:
-    """Who gcloud is signed in as; one start of gcloud tells the token and what gcloud is set to."""
+    """Who delivers: a job without a key, or whoever gcloud is signed in as.
+
+    One start of gcloud tells the token and what gcloud is set to.
+    """
 
     def __init__(self, runner: Runner, environ: Mapping[str, str], names: Names) -> None:
         self._runner = runner
         self._environ = environ
         self._names = names
         self._answer: dict[str, Any] = {}
+        self._token = ""
 
     def token(self) -> str:
         """Return an access token that is good for the longest of verbs."""
+        if not self._token:
+            self._token = self._exchanged() or self._of_gcloud()
+        return self._token
+
+    def _exchanged(self) -> str:
+        """Return the token of a job without a key; nothing for everybody else."""
+        file = self._environ.get("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE")
+        credentials = json.loads(Path(file).read_text("utf-8")) if file else {}
+        if credentials.get("type") != "external_account":
+            return ""
+        return call(lambda: exchange(credentials, self._runner), "signing in", ROLE)
+
+    def _of_gcloud(self) -> str:
         token = self._ask().get("credential", {}).get("access_token")
         # Of another form, it would be refused as a header, in an error that repeats it.
         if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
@@ -215,7 +234,7 @@ class Account:
                 *("config", "config-helper", "--format=json", "--min-expiry=30m"),
                 environ=self._environ,
                 doing="signing in",
-                role="roles/iam.workloadIdentityUser, on the deploying account",
+                role=ROLE,
             )
             self._answer = json.loads(text)
         return self._answer

@@ -27,11 +27,13 @@ ENDPOINTS = {
     "cloudbuild": "https://cloudbuild.googleapis.com/",
     "cloudresourcemanager": "https://cloudresourcemanager.googleapis.com/",
     "iam": "https://iam.googleapis.com/",
+    "iamcredentials": "https://iamcredentials.googleapis.com/",
     "logging": "https://logging.googleapis.com/",
     "orgpolicy": "https://orgpolicy.googleapis.com/",
     "run": "https://run.googleapis.com/",
     "serviceusage": "https://serviceusage.googleapis.com/",
     "storage": "https://storage.googleapis.com/storage/v1/",
+    "sts": "https://sts.googleapis.com/",
 }
 
 T = TypeVar("T")
@@ -107,11 +109,9 @@ class Rest:
         """
         url = self._endpoint(service) + path + (f"?{urlencode(query, doseq=True)}" if query else "")
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        sent = {
-            "Authorization": f"Bearer {self._token()}",
-            "Content-Type": "application/json",
-            **(headers or {}),
-        }
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if token := self._token():
+            sent["Authorization"] = f"Bearer {token}"
         request = urllib.request.Request(url, data=data, headers=sent, method=method)  # noqa: S310 - an endpoint of ours
         deadline = self._clock() + RETRY_FOR
         waits = pauses(0.5, longest=10)
@@ -170,9 +170,15 @@ def _send(request: urllib.request.Request, timeout: float) -> Answer:
 
 
 def _error(status: int, body: bytes) -> ApiError:
-    """Read an error in Google's form: https://cloud.google.com/apis/design/errors"""
+    """Read an error in Google's form, https://cloud.google.com/apis/design/errors, or in OAuth's.
+
+    https://www.rfc-editor.org/rfc/rfc6749#section-5.2
+    """
     try:
-        error = json.loads(body)["error"]
+        answer = json.loads(body)
+        error = answer["error"]
+        if isinstance(error, str):
+            error = {"status": error, "message": answer.get("error_description")}
         message = str(error.get("message") or f"HTTP {status}")
         word = str(error.get("status", ""))
         details = error.get("details", [])
