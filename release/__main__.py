@@ -19,13 +19,12 @@ from upgrade.template import Template, version
 VERSION = re.compile(r'("_template_version": )"[^"]*"')
 SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 # What a fragment's kind asks of the version: 0 a new major, 1 a new minor, 2 a new patch.
-# What `prepare` puts on a server for all its projects; never an older one over a newer one.
-SERIAL = re.compile(r"(SERIAL = )(\d+)")
-SHARED = [
-    f"{{{{cookiecutter.project_slug}}}}/delivery/dockerhost/{name}"
-    for name in ("host.py", "Caddyfile")
-]
 KINDS = {"must": 0, "removed": 0, "added": 1, "changed": 1, "fixed": 2}
+# What `prepare` puts on a server for all its projects, and what else it is made of; an older one
+# does not replace a newer one.
+SERIAL = re.compile(r"(SERIAL = )(\d+)")
+SHARED = {"host.py": ["host.py"], "Caddyfile": ["Caddyfile", "install.py", "prepare.py"]}
+HOST = "{{cookiecutter.project_slug}}/delivery/dockerhost"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,8 +89,8 @@ def make(git: Git, root: Path, wanted: str) -> None:
     settings = root / "cookiecutter.json"
     text = settings.read_text("utf-8")
     settings.write_text(VERSION.sub(rf'\g<1>"{wanted}"', text), "utf-8", newline="\n")
-    raise_serials(git, root)
     try:
+        raise_serials(git, root)
         subprocess.run(
             [sys.executable, "-m", "towncrier", "build", "--yes", "--version", wanted],
             check=True,
@@ -109,11 +108,13 @@ def make(git: Git, root: Path, wanted: str) -> None:
 def raise_serials(git: Git, root: Path) -> None:
     """Raise the serial number of each file that has changed since the last release."""
     released = Template(git).releases()
-    for name in SHARED if released else []:
-        if git("diff", "--name-only", max(released, key=version), "HEAD", "--", name):
-            text = (root / name).read_text("utf-8")
+    for name, parts in SHARED.items() if released else ():
+        paths = [f"{HOST}/{part}" for part in parts]
+        if git("diff", "--name-only", max(released, key=version), "HEAD", "--", *paths):
+            path = root / HOST / name
+            text = path.read_text("utf-8")
             higher = SERIAL.sub(lambda found: f"{found[1]}{int(found[2]) + 1}", text, count=1)
-            (root / name).write_text(higher, "utf-8", newline="\n")
+            path.write_text(higher, "utf-8", newline="\n")
 
 
 if __name__ == "__main__":

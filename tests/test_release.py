@@ -75,6 +75,13 @@ def test_what_a_server_has_for_all_projects_says_which_is_newer(repository: Bake
     assert "\nSERIAL = 10 " in repository.read(host)
     assert repository.read(proxy) == before
     assert "SERIAL = 1," in before
+
+    prepare = f"{PROJECT.name}/delivery/dockerhost/prepare.py"  # names the proxy's image
+    repository.write(prepare, repository.read(prepare).replace("caddy:2.11", "caddy:2.12"))
+    commit(repository, fixed="Newer.\n")
+    release(repository, "1.1.2")
+    assert "SERIAL = 2," in repository.read(proxy)
+    assert "\nSERIAL = 10 " in repository.read(host)
     assert repository.must("git", "status", "--porcelain") == ""
 
 

@@ -119,6 +119,17 @@ def test_the_image_of_another_commit_is_refused(engine: Engine) -> None:
     ask(f"deploy v20260101t000100-5e6f7a8b {DIGEST}")
 
 
+@pytest.mark.usefixtures("engine")
+def test_a_move_that_is_on_its_way_does_not_reach_what_is_deployed_meanwhile() -> None:
+    for version in ("v1", "v2"):
+        ask(f"deploy {version} {DIGEST}")
+    ask(f"move {ask('look')['tag']}", '{"v1": 100}')
+    late = f"move {ask('look')['tag']}"
+    ask(f"deploy v2 {DIGEST}")
+    assert run(late, '{"v2": 100}')[0] == host.CONFLICT
+    assert traffic() == ["v1"]
+
+
 # Projects that share an engine
 
 

@@ -199,11 +199,24 @@ def test_a_page_may_redirect_within_the_version(base: str, location: str) -> Non
     assert pages.asked[-1][0] == f"{base}/login?next=%2F"
 
 
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ("http://v1.test/login", "redirects (302) to http://v1.test/login"),
+        ("//other.test/", "redirects (302) to //other.test/"),
+        ("http://[x", "redirects to no address"),
+    ],
+)
+def test_a_page_that_leads_elsewhere_is_not_healthy(location: str, why: str) -> None:
+    pages = Pages(URL, **{"": Reply(302, location=location), "login": Reply(200)})
+    assert why in pages.probe().version(URL, "v1", 120).why
+
+
 def test_a_page_that_redirects_for_ever_or_to_nothing_is_not_healthy() -> None:
     ever = Pages(URL, **{"": LOGIN, "login?next=%2F": LOGIN})
     assert "redirects (302) to /login" in ever.probe().version(URL, "v1", 120).why
     nothing = Pages(URL, **{"": LOGIN})
-    assert "answers 404" in nothing.probe().version(URL, "v1", 120).why
+    assert f"{URL}/login?next=%2F answers 404" in nothing.probe().version(URL, "v1", 120).why
 
 
 def test_pauses_grow_and_stay_bounded() -> None:

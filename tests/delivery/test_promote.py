@@ -56,15 +56,22 @@ def test_the_version_is_checked_then_gets_all_traffic_then_production_is_checked
     assert f"all that is in {C} and not in {B}" in waiting.said
 
 
-def test_a_version_that_was_deployed_anew_after_its_check_gets_no_traffic(waiting: Site) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_a_version_that_was_deployed_anew_after_its_check_gets_no_traffic(
+    waiting: Site, there: bool
+) -> None:
     def at(_: int, call: str) -> None:
         if call == "before url" and waiting.serving == {B: 100}:
-            waiting.sleep(60)
-            waiting.deploy(C)
+            waiting.job().target.delete([C])
+            if there:
+                waiting.sleep(60)
+                waiting.deploy(C)
 
     with pytest.raises(RefusedError, match="deployed anew since it was checked"):
         promote(waiting.job(taps=Taps(at)), None)
     assert waiting.serving == {B: 100}
+    if not there:
+        waiting.deploy(C)
     promote(waiting.job(), None)
     assert waiting.serving == {C: 100}
 

@@ -178,7 +178,8 @@ def _move(job: Job, move: Move, expected: list[Split], checked: Sequence[Version
                 why=f"it was {describe(expected[0])}, and is {describe(now)}",
                 then=LOOK_AGAIN,
             )
-        anew = [each.id for each in versions if made.get(each.id, each.created) != each.created]
+        there = {version.id: version.created for version in versions}
+        anew = [name for name, created in made.items() if there.get(name) != created]
         if anew:
             raise RefusedError(
                 f"{', '.join(anew)} was deployed anew since it was checked", then=LOOK_AGAIN

@@ -193,7 +193,9 @@ class HttpProbe:
         try:
             reply = self._fetch(where, deadline)
             if revisions is None:
-                reply = self._follow(where, reply, deadline)
+                where, reply = self._follow(where, reply, deadline)
+        except ValueError as error:
+            return _Answer(why=f"{where} redirects to no address: {error}", stubborn=True)
         except UnreachableError as error:
             return _Answer(why=f"{where} cannot be reached: {error}", reached=False)
         except NoReplyError as error:
@@ -209,20 +211,20 @@ class HttpProbe:
         left = max(deadline - self.clock(), SHORTEST_TIMEOUT)
         return self.fetch(where, min(left, REQUEST_TIMEOUT))
 
-    def _follow(self, page: str, reply: Reply, deadline: float) -> Reply:
+    def _follow(self, page: str, reply: Reply, deadline: float) -> tuple[str, Reply]:
         """Follow redirects within the version, as to a login: the page may have an address below.
 
         On a Docker host the version does not know the path that its own address begins with.
         """
-        base = urlsplit(page)._replace(query="").geturl().rstrip("/")
+        base, site = page.rstrip("/"), urlsplit(page)._replace(path="", query="").geturl()
         inside = "/"  # the page's path as the version sees it
         for _ in range(MOST_REDIRECTS):
-            to = urlsplit(urljoin(f"//{urlsplit(base).netloc}{inside}", reply.location))
-            if not reply.location or to.netloc != urlsplit(base).netloc:
+            to = urlsplit(urljoin(f"{site}{inside}", reply.location))
+            if not reply.location or to._replace(path="", query="", fragment="").geturl() != site:
                 break
-            inside = to._replace(scheme="", netloc="", fragment="").geturl()
+            inside = to._replace(scheme="", netloc="", fragment="").geturl() or "/"
             reply = self._fetch(base + inside, deadline)
-        return reply
+        return base + inside, reply
 
 
 def _judge(reply: Reply, revisions: Collection[str] | None) -> str:

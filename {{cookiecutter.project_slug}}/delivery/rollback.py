@@ -109,7 +109,7 @@ def _finish(job: Job, now: Situation, given: str | None) -> str:
         return ""
     job.console.done(
         f"{last.by} rolled back to {describe(last.after)} "
-        f"{(job.now() - last.at).total_seconds():.0f} s ago. Nothing to do."
+        f"{abs(job.now() - last.at).total_seconds():.0f} s ago. Nothing to do."
     )
     others = [version for version, _ in now.record.known_good() if version not in now.serving]
     if others:

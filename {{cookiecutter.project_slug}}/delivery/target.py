@@ -21,7 +21,7 @@ class Version:
 
     id: str
     url: str  # its own address, which reaches it whatever the traffic does
-    created: datetime
+    created: datetime  # of what runs under that name: another one, once it was deployed anew
     share: float = 0.0  # per cent of the traffic
 
 

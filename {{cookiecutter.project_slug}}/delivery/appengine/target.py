@@ -95,20 +95,21 @@ class AppEngine:
 
     def versions(self) -> list[Version]:
         """List the service's versions."""
-        serving = self.serving()
-        if not serving:
+        if not self.serving():
             return []
-        found: list[Version] = []
+        rows: list[dict[str, Any]] = []
         page = ""
         while True:
             query = {"view": "BASIC", "pageSize": "100"} | ({"pageToken": page} if page else {})
             answer = self._read(
                 f"{self._path}/versions", query=query, doing="looking at the versions"
             )
-            found += [_version(row, serving) for row in answer.get("versions") or []]
+            rows += answer.get("versions") or []
             page = answer.get("nextPageToken", "")
             if not page:
-                return found
+                break
+        serving = self.serving()  # last: whoever moves traffic compares, and nothing else does
+        return [_version(row, serving) for row in rows]
 
     def serving(self) -> Split:
         """Read the traffic split."""

@@ -162,7 +162,9 @@ class Project:
         else:
             image = self._build(version, data)
         try:
-            self._remove([version], keep=image)
+            if self._remove([version], keep=image):
+                with _locked(self.private / SPLIT):  # a move on its way was meant for that one
+                    self._switch(self._split()[0])
             self._start(version, image)
             folder = self._folder(version)
             folder.mkdir(parents=True, exist_ok=True)
@@ -224,8 +226,9 @@ class Project:
                 f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={self.name}",
                 *(f"--label=delivery.project={self.name}", "-"),
             ]
-            environ = {**os.environ, "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": str(policy)}
-            return _run(command, data, environ).strip()
+            # The builder before BuildKit knows no policy: without buildx, fail.
+            policies = {"DOCKER_BUILDKIT": "1", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": str(policy)}
+            return _run(command, data, {**os.environ, **policies}).strip()
 
     def _start(self, version: str, image: str) -> None:
         name = self._container(version)
@@ -256,8 +259,8 @@ class Project:
         # Only now: what crashes at its start would be started again and again.
         _docker("update", "--restart=unless-stopped", name)
 
-    def _remove(self, versions: list[str], keep: str = "") -> None:
-        """Remove versions, as far as there is something of them."""
+    def _remove(self, versions: list[str], keep: str = "") -> bool:
+        """Remove versions, as far as there is something of them; return whether there was."""
         with _locked(self.private / SPLIT):  # from here on, no traffic can be moved to them
             busy = sorted({*versions} & {*self._split()[0]})
             if busy:
@@ -278,6 +281,7 @@ class Project:
             _docker("rm", "--force", "--volumes", *names)
         for image in {row["Image"] for row in rows} - {keep}:
             _discard(image)
+        return bool(names)
 
     def _split(self) -> tuple[dict[str, float], str]:
         """Return the split and its tag."""
@@ -476,7 +480,8 @@ def _run(
     )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
-        raise RefusedError(f"{' '.join(command[:3])}: {said[-3000:]}")
+        words = [word for word in command if not word.startswith(("-", str(MEMORY)))]
+        raise RefusedError(f"{' '.join(words[:3])}: {said[-3000:]}")
     return done.stdout.decode(errors="replace")
 
 
@@ -512,7 +517,10 @@ def _refuse_other_commit(version: str, image: str) -> None:
     made_of, wanted = _COMMIT.fullmatch(revision), _COMMIT.fullmatch(version)
     if made_of and wanted and made_of[1] != wanted[1]:
         _discard(image)
-        raise RefusedError(f"IMAGE was built of commit {made_of[1]}, and not of that of {version}")
+        raise RefusedError(
+            f"IMAGE was built of commit {made_of[1]}, and not of that of {version}: unset it, and"
+            " the server builds the image; in GitLab, job build sets it"
+        )
 
 
 def _discard(image: str) -> None:
@@ -553,5 +561,5 @@ def _too_late(*_: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGALRM, _too_late)
-    signal.alarm(PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE, 30)  # again, for what hangs at cleaning up
     raise SystemExit(main(sys.argv[1:]))

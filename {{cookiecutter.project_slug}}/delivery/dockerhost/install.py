@@ -154,16 +154,15 @@ def _file(name: str, purpose: str, path: Path, text: str, mode: int = 0o644) -> 
 
 def _newest(item: Item, path: Path, text: str) -> Item:
     """Leave a newer file, of another project of the server, as it is."""
-    there = _serial(path.read_text("utf-8")) if path.exists() else 0
-    if there <= _serial(text):
+    if not _is_newer(path, text):
         return item
-    lacking = f"another project's is newer ({there}, here {_serial(text)}): bin/upgrade this one"
-    return Item(item.name, item.purpose, lambda: (LACKING, lacking))
+    return Item(item.name, item.purpose, lambda: (THERE, "newer, from another project"))
 
 
-def _serial(text: str) -> int:
-    found = re.search(r"SERIAL = (\d+)", text)
-    return int(found[1]) if found else 0
+def _is_newer(path: Path, text: str) -> bool:
+    texts = (path.read_text("utf-8") if path.exists() else "", text)
+    there, here = (re.search(r"SERIAL = (\d+)", each) for each in texts)
+    return int(there[1] if there else 0) > int(here[1] if here else 0)
 
 
 def _same_domain(item: Item, path: Path, domain: str, project: str, new: bool) -> Item:
@@ -208,7 +207,7 @@ def _docker_works() -> tuple[str, str]:
         return LACKING, "https://docs.docker.com/engine/install"
     try:
         version = _run("docker", "version", "--format=json")
-        _run("docker", "buildx", "version")
+        _run("docker", "--config=/nonexistent", "buildx", "version")  # as delivery-host builds
     except subprocess.CalledProcessError as error:
         return LACKING, str(error.stderr).strip()[-300:]
     return THERE, str(json.loads(version)["Server"]["Version"])
@@ -265,7 +264,8 @@ def _look_at_proxy(wanted: dict[str, Any]) -> tuple[str, str]:
     found = _inspect(PROXY)
     if not found:
         return CREATE, wanted["image"]
-    if found["Config"]["Labels"].get("delivery.proxy") != _proxy_mark(wanted):
+    newer = _is_newer(SETTINGS / "Caddyfile", wanted["caddyfile"])
+    if found["Config"]["Labels"].get("delivery.proxy") != _proxy_mark(wanted) and not newer:
         return DIFFERS, "visitors of all projects wait for some seconds"
     return (THERE, "") if found["State"]["Running"] else (DIFFERS, "it does not run")
 
