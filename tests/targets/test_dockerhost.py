@@ -5,6 +5,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -312,28 +313,52 @@ def _keeps_builds_apart(world: DockerHostWorld) -> None:
     world.server.sh(f"{PROGRAM} other 'delete v1'")
 
 
+def _block(project: Path, heading: str) -> str:
+    """Return the first commands under a heading of the project's delivery/README.md."""
+    document = (project / "delivery/README.md").read_text("utf-8")
+    found: list[str] = re.findall(r"```sh\n(.*?)```", document.partition(heading)[2], re.DOTALL)
+    return found[0]
+
+
+def _set_up_as_the_readme_says(world: DockerHostWorld, home: Path) -> Path:
+    """Type what the document of the world's project says; return GitLab's key."""
+    (home / ".ssh").mkdir(parents=True)
+    make_key(home / ".ssh/id_ed25519")
+    typed = _block(world.path, "\n## Connect GitLab and the server\n")
+    for example, own in {
+        "203.0.113.7": world.env["HOST_ADDRESS"],
+        "shop.example.com": "other.test",
+        " prepare ": " prepare --yes ",
+    }.items():
+        assert typed.count(example) == 1
+        typed = typed.replace(example, own)
+    env = world.env | world.root()
+    env |= {"HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-ec", typed], cwd=world.path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"HOST_ADDRESS  {world.env['HOST_ADDRESS']}" in done.stdout
+    return home / ".ssh/other"
+
+
 def test_two_projects_are_kept_apart(world: DockerHostWorld, tmp_path: Path) -> None:
     """The second one is set up, delivered and moved while the first one is visited."""
     place = tmp_path / "other"
     place.mkdir()
     path = bake_quickly(place, deploy_to="docker-host", project_slug="other")
-    make_key(tmp_path / "key")
     first = world.path
     env = dict(world.env)
-    key = (tmp_path / "key").read_text()
     with Load(world.where()) as load:
         try:
             world.path = path
             world.git("init", "--quiet")
             version = world.commit({"app/static/who.txt": "other"})
-            prepare = [
-                *("prepare", "--yes", "--domain=other.test", "--own-authority"),
-                f"--key={tmp_path / 'key.pub'}",
-            ]
+            key = _set_up_as_the_readme_says(world, tmp_path / "home").read_text()
+            prepare = ("prepare", "--yes", "--domain=other.test")
             taken = world.deliver(*prepare, **world.root(), HOST_PROJECT=PROJECT)
             assert taken.code == 2, taken.said
             assert f"a project {PROJECT} is here already, for {DOMAIN}" in taken.err
-            world.must(*prepare, **world.root())
             world.must_run("deploy", DEPLOY_KEY=key)
             world.must_run("promote", DEPLOY_KEY=key)
             refused = world.run("status")
@@ -359,8 +384,7 @@ def test_two_projects_are_kept_apart(world: DockerHostWorld, tmp_path: Path) -> 
     members = "{{range .Containers}}{{.Name}} {{end}}"
     assert world.server.sh(f"docker network inspect bridge --format '{members}'").split() == []
     # What the document says takes the second one back, and leaves the first one alone.
-    document = (path / "delivery/README.md").read_text("utf-8").partition("\n### Take it back\n")[2]
-    world.server.sh("sh -e", re.findall(r"```sh\n(.*?)```", document, re.DOTALL)[0].encode())
+    world.server.sh("sh -e", _block(path, "\n### Take it back\n").encode())
     places = "/etc/delivery /etc/sudoers.d /var/lib/delivery"
     assert world.server.sh(f"find {places} -name '*other*' -o -lname '*other*'") == ""
     assert world.server.try_sh("id deploy-other")[0] != 0
