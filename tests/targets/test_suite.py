@@ -136,7 +136,7 @@ def test_dry_runs_change_nothing(world: World) -> None:
 class TestKilled:
     """By SIGKILL, and repeated: the end is that of one clean run, and no request is lost."""
 
-    @pytest.mark.parametrize("verb", ["deploy", "verify", "promote", "prune"])
+    @pytest.mark.parametrize("verb", ["deploy", "verify", "promote", "rollback", "prune"])
     def test_at_each_step_that_it_says(self, world: World, verb: str) -> None:
         command, done, codes = prepare(world, verb)
         back = world.bookmark()

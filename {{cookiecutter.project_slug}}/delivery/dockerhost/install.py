@@ -85,12 +85,12 @@ def _items(wanted: dict[str, Any]) -> Iterator[Item]:
     yield Item("disk", "images", _has_room)
     yield Item("ports 80 and 443", "the proxy", _ports_free)
     # Once for the host
-    yield _newest(
+    yield _unless_newer(
         _file("program", "all that a delivery may do here", PROGRAM, wanted["program"], 0o755),
         *(PROGRAM, wanted["program"]),
     )
     caddyfile = SETTINGS / "Caddyfile"
-    yield _newest(
+    yield _unless_newer(
         _file("proxy's file", "TLS and traffic", caddyfile, wanted["caddyfile"]),
         *(caddyfile, wanted["caddyfile"]),
     )
@@ -152,7 +152,7 @@ def _file(name: str, purpose: str, path: Path, text: str, mode: int = 0o644) -> 
     return Item(name, purpose, look, lambda: _write(path, text, mode))
 
 
-def _newest(item: Item, path: Path, text: str) -> Item:
+def _unless_newer(item: Item, path: Path, text: str) -> Item:
     """Leave a newer file, of another project of the server, as it is."""
     if not _is_newer(path, text):
         return item

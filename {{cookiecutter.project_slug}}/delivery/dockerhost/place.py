@@ -26,7 +26,7 @@ GitLab: Settings > CI/CD > Variables (protected ones are empty on unprotected br
 python -m delivery prepare prints the values."""
 
 AS_IN_GITLAB = """\
-export HOST_ADDRESS=203.0.113.7, with the address that GitLab has (Settings > CI/CD > Variables)"""
+export HOST_ADDRESS=ADDRESS, the value that it has in GitLab (Settings > CI/CD > Variables)"""
 
 _PROJECT = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"

@@ -5,13 +5,12 @@ takes longer to start than the verb itself.
 https://cloud.google.com/iam/docs/workload-identity-federation-with-other-providers
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from delivery.google.rest import ApiError, Rest
+from delivery.google.rest import ApiError, Rest, token_in
 from delivery.process import Runner
 
 ROLE = "roles/iam.workloadIdentityUser, on the deploying account"
@@ -46,8 +45,7 @@ def exchange(credentials: Mapping[str, Any], runner: Runner) -> str:
 
 
 def _token(answer: Mapping[str, Any], name: str) -> str:
-    token = answer.get(name)
-    # Of another form, it would be refused as a header, in an error that repeats it.
-    if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
+    token = token_in(answer, name)
+    if not token:
         raise ApiError(0, f"the answer has no {name}")
     return token

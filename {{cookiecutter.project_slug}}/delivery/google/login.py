@@ -12,7 +12,7 @@ from delivery.credentials import PrivateFolder, shown
 from delivery.errors import CommandError, MisuseError
 from delivery.google import gcloud
 from delivery.google.keyless import ROLE, exchange
-from delivery.google.rest import call
+from delivery.google.rest import call, token_in
 from delivery.process import SECRETS, Runner
 
 
@@ -206,9 +206,8 @@ class Account:
         return call(lambda: exchange(credentials, self._runner), "signing in", ROLE)
 
     def _of_gcloud(self) -> str:
-        token = self._ask().get("credential", {}).get("access_token")
-        # Of another form, it would be refused as a header, in an error that repeats it.
-        if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
+        token = token_in(self._ask().get("credential", {}), "access_token")
+        if not token:
             raise CommandError("signing in: gcloud has no access token", then="gcloud auth login")
         return token
 

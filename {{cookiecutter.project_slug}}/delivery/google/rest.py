@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -139,6 +140,15 @@ class Rest:
         if upload:
             base = base.removesuffix("storage/v1/") + "upload/storage/v1/"
         return base
+
+
+def token_in(answer: Mapping[str, Any], name: str) -> str:
+    """Return a token that an answer has, or nothing.
+
+    One of another form would be refused as a header, in an error that repeats it.
+    """
+    token = answer.get(name)
+    return token if isinstance(token, str) and re.fullmatch("[!-~]+", token) else ""
 
 
 def call(request: Callable[[], T], doing: str, role: str) -> T:
